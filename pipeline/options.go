@@ -1,0 +1,91 @@
+// Package pipeline is the core of cutout: one request's Options in, one Result out.
+//
+// The way of a picture is decode, infer, matte, composite, encode; each step is a method and the deadline is checked
+// between them. The package knows no HTTP; every dialect and the terminal translate into its Options.
+package pipeline
+
+import (
+	"fmt"
+	"image/color"
+	"time"
+
+	"cutout/codec"
+	"cutout/compositing"
+)
+
+// Output says what the result picture holds.
+type Output string
+
+// What a result picture can hold.
+const (
+	Cutout Output = "cutout" // the subject, transparent or on the chosen background
+	Mask   Output = "mask"   // 8-bit single-channel mask, 255 is subject
+)
+
+// Quality trades time for edges.
+type Quality string
+
+// Quality levels.
+const (
+	Fast     Quality = "fast"     // the network's mask, scaled up
+	Balanced Quality = "balanced" // refined along the photo's edges, colours decontaminated
+	Precise  Quality = "precise"  // closed-form matting on top
+)
+
+// Subject tells what to look for.
+type Subject string
+
+// Subjects.
+const (
+	Universal Subject = "universal"
+	Human     Subject = "human"
+	Product   Subject = "product"
+)
+
+// Background is what lies below the subject: an encoded picture, or a colour where Image is nil.
+// A picture is centred and covers the canvas; what is transparent in it shows through the result.
+type Background struct {
+	Image  []byte
+	Limits codec.Limits
+	Color  color.NRGBA
+}
+
+// Options is one request, whichever dialect it came in. The zero value asks for a plain transparent PNG cutout.
+type Options struct {
+	Output     Output              // zero: Cutout
+	Quality    Quality             // zero: the pipeline's default
+	Subject    Subject             // zero: Universal
+	Shadow     *compositing.Shadow // nil: none; ignored for Mask
+	Background *Background         // nil: transparent; ignored for Mask
+	Format     codec.Format        // of Result.Data; zero: PNG
+	Limits     codec.Limits        // of the main picture
+}
+
+// Object is one thing found: its bounding box around what is not transparent.
+type Object struct {
+	Box compositing.Box
+}
+
+// Stage is the time one step took.
+type Stage struct {
+	Name     string // "decode", "infer", "matte", "composite" or "encode"
+	Duration time.Duration
+}
+
+// Result is the outcome of a request.
+type Result struct {
+	Data          []byte       // the encoded picture
+	Format        codec.Format // of Data
+	Width, Height int          // of the upright picture, in pixels
+	Objects       []Object     // the first is the whole subject; empty when nothing was found
+	Score         float32      // largest raw score of the network, 0..1; low means nothing was found
+	Stages        []Stage      // in the order they ran
+}
+
+// BackgroundError says that it was the background, not the main picture, that could not be used.
+type BackgroundError struct{ Err error }
+
+func (e *BackgroundError) Error() string { return fmt.Sprintf("background: %v", e.Err) }
+
+// Unwrap returns the cause, as codec reports it.
+func (e *BackgroundError) Unwrap() error { return e.Err }
