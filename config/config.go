@@ -1,0 +1,168 @@
+// Package config holds the settings of the program, one struct per concern.
+//
+// Every struct carries its flags, environment variables and defaults in kong tags and checks itself with Validate.
+// Nothing else in the program reads the environment.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Server says where and how patiently the HTTP server listens.
+type Server struct {
+	Addr            string        `default:":8080" env:"CUTOUT_ADDR" help:"Address to listen on, as host:port."`
+	HeaderTimeout   time.Duration `default:"10s" env:"CUTOUT_HEADER_TIMEOUT" help:"Longest wait for the headers of a request."`
+	BodyTimeout     time.Duration `default:"60s" env:"CUTOUT_BODY_TIMEOUT" help:"Longest wait for the whole body of a request."`
+	RequestTimeout  time.Duration `default:"120s" env:"CUTOUT_REQUEST_TIMEOUT" help:"Longest time from the headers of a request to the start of its reply."`
+	WriteTimeout    time.Duration `default:"60s" env:"CUTOUT_WRITE_TIMEOUT" help:"Longest time a client may take to read its reply."`
+	IdleTimeout     time.Duration `default:"120s" env:"CUTOUT_IDLE_TIMEOUT" help:"How long an idle connection is kept."`
+	MaxHeader       Bytes         `default:"64KB" env:"CUTOUT_MAX_HEADER" help:"Largest header of a request."`
+	ShutdownDelay   time.Duration `default:"0s" env:"CUTOUT_SHUTDOWN_DELAY" help:"How long /readyz says no before the port is closed, so that load balancers notice."`
+	ShutdownTimeout time.Duration `default:"30s" env:"CUTOUT_SHUTDOWN_TIMEOUT" help:"How long requests in flight may take to finish when the server stops."`
+}
+
+// Validate reports the first setting that cannot work.
+func (s Server) Validate() error {
+	if _, port, err := net.SplitHostPort(s.Addr); err != nil {
+		return fmt.Errorf("--addr %q: want host:port, for example :8080", s.Addr)
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > math.MaxUint16 {
+		return fmt.Errorf("--addr %q: port must be a number from 0 to 65535", s.Addr)
+	}
+	for name, d := range map[string]time.Duration{
+		"header-timeout": s.HeaderTimeout, "body-timeout": s.BodyTimeout, "request-timeout": s.RequestTimeout,
+		"write-timeout": s.WriteTimeout, "idle-timeout": s.IdleTimeout, "shutdown-timeout": s.ShutdownTimeout,
+	} {
+		if d <= 0 {
+			return fmt.Errorf("--%s %v: must be longer than nothing", name, d)
+		}
+	}
+	if s.ShutdownDelay < 0 {
+		return fmt.Errorf("--shutdown-delay %v: must not be negative", s.ShutdownDelay)
+	}
+	if s.MaxHeader < 1<<10 {
+		return fmt.Errorf("--max-header %v: must be at least 1KB", s.MaxHeader)
+	}
+	return nil
+}
+
+// Limits bounds what one dialect takes. A zero bounds nothing, except for Request.
+type Limits struct {
+	MaxWidth   int   `default:"4096" help:"Widest picture taken, in pixels; 0 for any."`
+	MaxHeight  int   `default:"4096" help:"Highest picture taken, in pixels; 0 for any."`
+	MaxFile    Bytes `default:"16MB" help:"Largest picture file taken; 0 for any."`
+	MaxRequest Bytes `default:"32MB" help:"Largest request body taken."`
+}
+
+// Validate reports the first bound that cannot work; prefix is that of the flags, with its trailing dash.
+func (l Limits) Validate(prefix string) error {
+	switch {
+	case l.MaxWidth < 0 || l.MaxHeight < 0:
+		return fmt.Errorf("--%smax-width and --%smax-height: must not be negative", prefix, prefix)
+	case l.MaxFile < 0:
+		return fmt.Errorf("--%smax-file %v: must not be negative", prefix, l.MaxFile)
+	case l.MaxRequest < 1<<10:
+		return fmt.Errorf("--%smax-request %v: must be at least 1KB", prefix, l.MaxRequest)
+	case l.MaxFile > l.MaxRequest:
+		return fmt.Errorf("--%smax-file %v: is over --%smax-request %v, which would refuse such a file first", prefix, l.MaxFile, prefix, l.MaxRequest)
+	}
+	return nil
+}
+
+// Fetch says which pictures named by URL are fetched, and at what cost.
+type Fetch struct {
+	Allow       []netip.Prefix `name:"fetch-allow" env:"CUTOUT_FETCH_ALLOW" placeholder:"CIDR" help:"Private range that URLs may point to, on any port (repeatable)."`
+	OnlyAllowed bool           `name:"fetch-only-allowed" env:"CUTOUT_FETCH_ONLY_ALLOWED" help:"Fetch from the ranges of --fetch-allow only; without any, nothing is fetched."`
+	Timeout     time.Duration  `name:"fetch-timeout" default:"15s" env:"CUTOUT_FETCH_TIMEOUT" help:"Longest time one fetch may take, redirects included."`
+	Concurrency int            `name:"fetch-concurrency" default:"32" env:"CUTOUT_FETCH_CONCURRENCY" help:"Fetches at a time; 0 for any number."`
+	Rate        float64        `name:"fetch-rate" default:"0" env:"CUTOUT_FETCH_RATE" help:"Fetches a second over all requests; 0 for any number."`
+}
+
+// Validate reports the first setting that cannot work.
+func (f Fetch) Validate() error {
+	switch {
+	case f.Timeout <= 0:
+		return fmt.Errorf("--fetch-timeout %v: must be longer than nothing", f.Timeout)
+	case f.Concurrency < 0:
+		return fmt.Errorf("--fetch-concurrency %d: must not be negative", f.Concurrency)
+	case !(f.Rate >= 0) || math.IsInf(f.Rate, 0):
+		return fmt.Errorf("--fetch-rate %v: must be 0 or more", f.Rate)
+	}
+	for _, p := range f.Allow {
+		if p != p.Masked() {
+			return fmt.Errorf("--fetch-allow %v: has bits set behind the prefix, want %v", p, p.Masked())
+		}
+	}
+	return nil
+}
+
+// Inference says which network runs, and how.
+type Inference struct {
+	Model     string `default:"u2netp" env:"CUTOUT_MODEL" help:"Model to find the subject with, by its catalogue name."`
+	Quality   string `default:"balanced" enum:"fast,balanced,precise" env:"CUTOUT_QUALITY" help:"Quality where a request names none: ${enum}."`
+	Precision string `default:"fp32" enum:"fp32" env:"CUTOUT_PRECISION" help:"Arithmetic of the network: ${enum}."`
+	CPU       string `name:"cpu" default:"auto" enum:"auto,generic,avx2,avx512,neon" env:"CUTOUT_CPU" help:"Instruction set of the kernels: ${enum}."`
+	Threads   int    `default:"0" env:"CUTOUT_THREADS" help:"Cores one inference may use; 0 for all."`
+}
+
+// Validate reports the first setting that cannot work.
+func (i Inference) Validate() error {
+	if i.Model == "" {
+		return errors.New("--model: must name a model")
+	}
+	if i.Threads < 0 || i.Threads > 1024 {
+		return fmt.Errorf("--threads %d: must be from 0 to 1024", i.Threads)
+	}
+	return nil
+}
+
+// Log says how the program reports what it does.
+type Log struct {
+	Format string `name:"log-format" default:"json" enum:"json,text" env:"CUTOUT_LOG_FORMAT" help:"Form of the log: ${enum}."`
+	Level  string `name:"log-level" default:"info" enum:"debug,info,warn,error" env:"CUTOUT_LOG_LEVEL" help:"Least severity logged: ${enum}."`
+}
+
+// Bytes is a size in bytes. It is written as a number with an optional unit, B, KB, MB or GB (KiB, MiB and GiB mean
+// the same); units count in steps of 1024.
+type Bytes int64
+
+var byteUnits = []struct {
+	name string
+	size int64
+}{{"GB", 1 << 30}, {"MB", 1 << 20}, {"KB", 1 << 10}, {"B", 1}}
+
+// UnmarshalText reads a size such as "16MB".
+func (b *Bytes) UnmarshalText(text []byte) error {
+	s := strings.ToUpper(strings.TrimSpace(string(text)))
+	digits, unit := strings.TrimRight(s, "KMGIB "), int64(1)
+	if suffix := strings.TrimSpace(s[len(digits):]); suffix != "" {
+		unit = 0
+		for _, u := range byteUnits {
+			if suffix == u.name || suffix == u.name[:1] || (len(u.name) == 2 && suffix == u.name[:1]+"IB") {
+				unit = u.size
+			}
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || unit == 0 || n < 0 || n > math.MaxInt64/unit {
+		return fmt.Errorf("%q is no size: want a number of bytes with an optional unit KB, MB or GB", text)
+	}
+	*b = Bytes(n * unit)
+	return nil
+}
+
+// String writes the size in the largest unit that divides it.
+func (b Bytes) String() string {
+	for _, u := range byteUnits {
+		if b != 0 && int64(b)%u.size == 0 {
+			return strconv.FormatInt(int64(b)/u.size, 10) + u.name
+		}
+	}
+	return "0B"
+}
