@@ -19,7 +19,9 @@ const MaxElements = 1 << 30
 // All returns every implementation the package holds, in no particular order.
 func All() []Op {
 	return slices.Concat(
+		castOps(),
 		elementwiseOps(),
+		logicOps(),
 		neuralOps(),
 	)
 }
