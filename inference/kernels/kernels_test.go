@@ -1,0 +1,232 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// guard is written around every destination; a kernel that leaves its slice destroys it.
+const guard = float32(-12345.5)
+
+func random(r *rand.Rand, n int) []float32 {
+	s := make([]float32, n)
+	for i := range s {
+		s[i] = r.Float32()*2 - 1
+	}
+	return s
+}
+
+// guarded returns a slice of n zeros between two guard bands, and a check that the bands are whole.
+func guarded(t *testing.T, n int) ([]float32, func()) {
+	t.Helper()
+	const band = 64
+	all := make([]float32, n+2*band)
+	for i := range all {
+		all[i] = guard
+	}
+	s := all[band : band+n : band+n]
+	clear(s)
+	return s, func() {
+		t.Helper()
+		for i := range band {
+			if all[i] != guard || all[band+n+i] != guard {
+				t.Fatalf("wrote outside its slice")
+			}
+		}
+	}
+}
+
+func near(t *testing.T, what string, got, want []float32, tol float64) {
+	t.Helper()
+	for i := range want {
+		if d := math.Abs(float64(got[i] - want[i])); !(d <= tol*(1+math.Abs(float64(want[i])))) {
+			t.Fatalf("%s: element %d is %g, reference says %g", what, i, got[i], want[i])
+		}
+	}
+}
+
+// eachNative runs f for every assembly set the processor has.
+func eachNative(t *testing.T, f func(t *testing.T, s *Set)) {
+	t.Helper()
+	sets := native()
+	if len(sets) == 0 {
+		t.Skip("no assembly kernels for this processor")
+	}
+	for _, s := range sets {
+		t.Run(s.Name, func(t *testing.T) { f(t, s) })
+	}
+}
+
+func epilogues(r *rand.Rand, n, size int) map[string]*Epilogue {
+	inf := float32(math.Inf(1))
+	return map[string]*Epilogue{
+		"none":  nil,
+		"bias":  {Bias: random(r, n)},
+		"relu":  {Bias: random(r, n), Clamp: true, Hi: inf},
+		"relu6": {Clamp: true, Hi: 0.5, Lo: -0.25},
+		"pre":   {Bias: random(r, n), Pre: random(r, size), Clamp: true, Hi: inf},
+		"post":  {Bias: random(r, n), Post: random(r, size), Clamp: true, Hi: inf},
+		"both":  {Pre: random(r, size), Post: random(r, size)},
+	}
+}
+
+func TestGemm(t *testing.T) {
+	eachNative(t, func(t *testing.T, set *Set) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for _, m := range []int{1, 2, 3, 5, 6, 7, 11, 12, 13, 23, 24, 25, 49, 60} {
+			for _, n := range []int{1, 2, 3, 4} {
+				for _, k := range []int{4, 8, 16, 20, 48} {
+					s := GemmShape{M: m, N: n, K: k, AStride: m*16 + 16, WStride: k*16 + 32, DStride: m*16 + 48}
+					size := (n-1)*s.DStride + m*16
+					a, w := random(r, ((k+15)/16)*s.AStride), random(r, n*s.WStride)
+					for name, e := range epilogues(r, n*16, size) {
+						want := make([]float32, size)
+						gemmGeneric(want, a, w, s, e)
+						got, check := guarded(t, size)
+						set.Gemm(got, a, w, s, e)
+						check()
+						near(t, fmt.Sprintf("m=%d n=%d k=%d %s", m, n, k, name), got, want, 2e-6*float64(k))
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestWinogradTransforms(t *testing.T) {
+	eachNative(t, func(t *testing.T, set *Set) {
+		r := rand.New(rand.NewPCG(3, 4))
+		scratch := make([]float32, WinogradScratch)
+		for tiles := 1; tiles <= MaxTileRun; tiles++ {
+			in := TileShape{Tiles: tiles, Row: (tiles*4 + 2 + tiles%3) * 16, Pos: tiles*16 + 16*(tiles%2)}
+			src := random(r, 6*in.Row)
+			size := 35*in.Pos + tiles*16
+			want := make([]float32, size)
+			winogradInputGeneric(want, src, in, nil)
+			got, check := guarded(t, size)
+			set.WinogradInput(got, src, in, scratch)
+			check()
+			near(t, "input", got, want, 1e-5)
+
+			out := TileShape{Tiles: tiles, Row: (tiles*4 + tiles%3) * 16, Pos: in.Pos}
+			m := random(r, size)
+			osize := 3*out.Row + tiles*4*16
+			for name, e := range epilogues(r, 16, osize) {
+				want := make([]float32, osize)
+				winogradOutputGeneric(want, m, out, e, nil)
+				got, check := guarded(t, osize)
+				set.WinogradOutput(got, m, out, e, scratch)
+				check()
+				near(t, "output "+name, got, want, 1e-5)
+			}
+		}
+	})
+}
+
+func TestTaps(t *testing.T) {
+	eachNative(t, func(t *testing.T, set *Set) {
+		r := rand.New(rand.NewPCG(5, 6))
+		for _, pixels := range []int{1, 2, 3, 4, 5, 7, 8, 13} {
+			for _, ntaps := range []int{1, 2, 4, 9, 25} {
+				for _, step := range []int{16, 32} {
+					offsets := make([]int, ntaps)
+					reach := 0
+					for i := range offsets {
+						offsets[i] = r.IntN(40) * 64
+						reach = max(reach, offsets[i]/4)
+					}
+					src := random(r, (pixels-1)*step+reach+16)
+					w := random(r, ntaps*16)
+					want := make([]float32, pixels*16)
+					maxTapsGeneric(want, src, offsets, pixels, step)
+					got, check := guarded(t, pixels*16)
+					set.MaxTaps(got, src, offsets, pixels, step)
+					check()
+					near(t, "max", got, want, 0)
+					for _, e := range []*Epilogue{nil, {Bias: random(r, 16)}, {Bias: random(r, 16), Clamp: true, Hi: 6}} {
+						depthwiseTapsGeneric(want, src, w, offsets, pixels, step, e)
+						set.DepthwiseTaps(got, src, w, offsets, pixels, step, e)
+						check()
+						near(t, "depthwise", got, want, 1e-5)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestLerp(t *testing.T) {
+	eachNative(t, func(t *testing.T, set *Set) {
+		r := rand.New(rand.NewPCG(7, 8))
+		for _, n := range []int{1, 2, 5, 33} {
+			a, b := random(r, n*16), random(r, n*16)
+			want := make([]float32, n*16)
+			lerpGeneric(want, a, b, 0.3)
+			got, check := guarded(t, n*16)
+			set.Lerp(got, a, b, 0.3)
+			check()
+			near(t, "lerp", got, want, 1e-6)
+			off0, off1, w := make([]int, n), make([]int, n), random(r, n)
+			for i := range n {
+				off0[i], off1[i] = r.IntN(n)*64, r.IntN(n)*64
+			}
+			gatherLerpGeneric(want, a, off0, off1, w)
+			set.GatherLerp(got, a, off0, off1, w)
+			check()
+			near(t, "gather", got, want, 1e-6)
+		}
+	})
+}
+
+func TestSelect(t *testing.T) {
+	if s, err := Select("generic"); err != nil || s.Name != "generic" {
+		t.Fatalf("generic: %v, %v", s, err)
+	}
+	if _, err := Select("vax"); err == nil {
+		t.Fatal("an unknown set was selected")
+	}
+}
+
+func BenchmarkGemm(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, s := range []GemmShape{{M: 48, N: 4, K: 128}, {M: 48, N: 4, K: 64}, {M: 48, N: 4, K: 32}, {M: 48, N: 1, K: 64}, {M: 48, N: 1, K: 16}} {
+		s.AStride, s.WStride, s.DStride = s.M*16, s.K*16, s.M*16
+		a, w, d := random(r, s.K*s.M), random(r, s.N*s.K*16), make([]float32, s.N*s.M*16)
+		for _, set := range Available() {
+			b.Run(fmt.Sprintf("%s/k%dn%d", set.Name, s.K, s.N*16), func(b *testing.B) {
+				for b.Loop() {
+					set.Gemm(d, a, w, s, nil)
+				}
+				b.ReportMetric(float64(2*s.M*s.N*16*s.K)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
+
+func BenchmarkWinogradInput(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	s := TileShape{Tiles: 8, Row: 322 * 16, Pos: 49 * 16}
+	src, dst, scratch := random(r, 6*s.Row), make([]float32, 36*s.Pos), make([]float32, WinogradScratch)
+	for _, set := range Available() {
+		b.Run(set.Name, func(b *testing.B) {
+			for b.Loop() {
+				set.WinogradInput(dst, src, s, scratch)
+			}
+		})
+	}
+}
+
+func BenchmarkWinogradOutput(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	s := TileShape{Tiles: 8, Row: 320 * 16, Pos: 49 * 16}
+	dst, src, scratch := make([]float32, 4*s.Row), random(r, 36*s.Pos), make([]float32, WinogradScratch)
+	for _, set := range Available() {
+		b.Run(set.Name, func(b *testing.B) {
+			for b.Loop() {
+				set.WinogradOutput(dst, src, s, nil, scratch)
+			}
+		})
+	}
+}
