@@ -1,0 +1,171 @@
+package codec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"slices"
+
+	"golang.org/x/image/tiff"
+)
+
+// Decode reads the first picture of a file and gives it upright, in sRGB, with straight alpha: 8 bits a channel, origin
+// (0,0), Stride 4*width. Of 16-bit channels the upper byte is kept. Colours below transparent pixels stay as stored.
+// An embedded matrix profile (Display P3, Adobe RGB...) is converted to sRGB, any other profile is ignored.
+//
+// l is checked against the header before any pixel is allocated; where l.MaxPixels is zero DefaultMaxPixels holds.
+// The error is a *LimitError, wraps ErrUndecodable, or is that of ctx.
+func Decode(ctx context.Context, b []byte, l Limits) (*image.NRGBA, Info, error) {
+	if l.MaxBytes > 0 && int64(len(b)) > l.MaxBytes {
+		return nil, Info{}, &LimitError{What: "bytes", Bytes: int64(len(b)), Limits: l}
+	}
+	h, err := readHeader(b)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	if len(l.Formats) > 0 && !slices.Contains(l.Formats, h.Format) {
+		return nil, h.Info, undecodable("%s pictures are not accepted here", h.Format)
+	}
+	if err := l.check(h.Info, len(b)); err != nil {
+		return nil, h.Info, err
+	}
+	if err := h.checkPlausible(b); err != nil {
+		return nil, h.Info, undecodable("%s: %v", h.Format, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, h.Info, fmt.Errorf("decode: %w", err)
+	}
+	m, err := h.decode(ctx, b)
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return nil, h.Info, fmt.Errorf("decode: %w", ctxErr)
+	}
+	if err != nil {
+		return nil, h.Info, undecodable("%s: %v", h.Format, err)
+	}
+	return upright(m, h.Orientation), h.Info, nil
+}
+
+// check holds a header against the limits.
+func (l Limits) check(i Info, size int) error {
+	e := &LimitError{Width: i.Width, Height: i.Height, Bytes: int64(size), Limits: l}
+	if l.MaxWidth > 0 && i.Width > l.MaxWidth || l.MaxHeight > 0 && i.Height > l.MaxHeight {
+		e.What = "resolution"
+		return e
+	}
+	if l.MaxPixels <= 0 {
+		e.Limits.MaxPixels = DefaultMaxPixels
+	}
+	if int64(i.Width)*int64(i.Height) > e.Limits.MaxPixels {
+		e.What = "pixels"
+		return e
+	}
+	return nil
+}
+
+var errTruncated = errors.New("the file is truncated")
+
+// checkPlausible refuses a file that is too short to hold the pixels its header speaks of, so that a few bytes cannot
+// make a decoder allocate for a picture that never comes.
+func (h *header) checkPlausible(b []byte) error {
+	size, pixels := int64(len(b)), int64(h.width)*int64(h.height)
+	switch h.Format {
+	case PNG:
+		// Deflate shrinks at most 1032 times.
+		raw := int64(h.height) * ((int64(h.width)*int64(h.bitsPerPixel) + 7) / 8)
+		if raw > 1032*h.dataBytes {
+			return errTruncated
+		}
+	case JPEG:
+		// Each block of 8x8 costs at least the one bit of its DC coefficient.
+		if pixels > 64*8*size {
+			return errTruncated
+		}
+	case GIF:
+		// An LZW code of 12 bits stands for at most 4096 pixels.
+		if int64(h.gif.bounds.Dx())*int64(h.gif.bounds.Dy()) > 4096*size {
+			return errTruncated
+		}
+	}
+	return nil
+}
+
+// decode gives the picture as stored, not yet upright.
+func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			m, err = nil, fmt.Errorf("damaged data: %v", r)
+		}
+	}()
+	var stored image.Image
+	switch h.Format {
+	case JPEG:
+		stored, err = jpeg.Decode(h.jpegReader(ctx, b))
+	case PNG:
+		stored, err = png.Decode(&ctxReader{ctx, bytes.NewReader(b)})
+	case GIF:
+		stored, err = gif.Decode(&ctxReader{ctx, bytes.NewReader(h.gif.patched(b))})
+	case WebP:
+		stored, err = h.webp.decode(ctx, b)
+	case BMP:
+		stored, err = h.decodeBMP(ctx, b)
+	case TIFF:
+		stored, err = tiff.Decode(bytes.NewReader(b))
+	default:
+		err = fmt.Errorf("no decoder")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	want := image.Pt(h.width, h.height)
+	switch h.Format {
+	case GIF:
+		m, err = h.gif.compose(b, stored, want)
+	case WebP:
+		m, err = h.webp.compose(stored, want)
+	default:
+		if stored.Bounds().Size() != want {
+			return nil, fmt.Errorf("size %v is not that of the header, %v", stored.Bounds().Size(), want)
+		}
+		m, err = toNRGBA(stored)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(h.profile) > 0 {
+		h.convertProfile(stored, m)
+	}
+	return m, nil
+}
+
+// jpegReader completes what the decoder insists on and other decoders do not: an end marker, and in a four-channel
+// file the Adobe segment that says how its channels are to be read.
+func (h *header) jpegReader(ctx context.Context, b []byte) io.Reader {
+	readers := []io.Reader{bytes.NewReader(b), bytes.NewReader([]byte{0xff, 0xd9})}
+	if h.channels == 4 {
+		adobe := []byte("\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00") // transform 0: plain CMYK
+		readers = append([]io.Reader{bytes.NewReader(adobe)}, bytes.NewReader(b[2:]), readers[1])
+	}
+	return &ctxReader{ctx, io.MultiReader(readers...)}
+}
+
+// ctxReader ends a decoder's work when its context ends.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *ctxReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}

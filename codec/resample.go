@@ -1,0 +1,370 @@
+package codec
+
+import (
+	"encoding/binary"
+	"image"
+	"math"
+)
+
+// Resampling equals Pillow's Image.resize bit for bit (its Resample.c), because the reference masks the networks are
+// judged by went through it: two passes, horizontal first, an 8-bit picture in between, the filter stretched by the
+// scale when shrinking, coefficients in fixed point with 22 fractional bits.
+
+// Lanczos resamples the colours of src to w x h pixels with a Lanczos filter of three lobes, like
+// PIL.Image.convert("RGB").resize((w, h), LANCZOS): the alpha of src is ignored and that of the result is 255.
+// src has its origin at (0,0) and is not empty; w and h are at least 1.
+func Lanczos(src *image.NRGBA, w, h int) *image.NRGBA { return resampleRGB(src, w, h, lanczos3) }
+
+// Bilinear is Lanczos with a triangle filter, which is stretched when shrinking too (Pillow's BILINEAR).
+func Bilinear(src *image.NRGBA, w, h int) *image.NRGBA { return resampleRGB(src, w, h, triangle) }
+
+// LanczosGray is Lanczos on one 8-bit channel (Pillow's mode L).
+func LanczosGray(src *image.Gray, w, h int) *image.Gray { return resampleGray(src, w, h, lanczos3) }
+
+// BilinearGray is Bilinear on one 8-bit channel (Pillow's mode L).
+func BilinearGray(src *image.Gray, w, h int) *image.Gray { return resampleGray(src, w, h, triangle) }
+
+// LanczosFloat resamples a plane of sh rows of sw values to h rows of w values (Pillow's mode F): sums in float64, each
+// pass rounded to float32, values free to overshoot.
+func LanczosFloat(src []float32, sw, sh, w, h int) []float32 {
+	return resampleFloat(src, sw, sh, w, h, lanczos3)
+}
+
+// BilinearFloat is LanczosFloat with a triangle filter.
+func BilinearFloat(src []float32, sw, sh, w, h int) []float32 {
+	return resampleFloat(src, sw, sh, w, h, triangle)
+}
+
+// filter is a symmetric kernel that is zero beyond support.
+type filter struct {
+	support float64
+	at      func(x float64) float64
+}
+
+var (
+	triangle = filter{1, func(x float64) float64 { return max(0, 1-math.Abs(x)) }}
+	lanczos3 = filter{3, func(x float64) float64 {
+		if x < -3 || x >= 3 {
+			return 0
+		}
+		return sinc(x) * sinc(x/3)
+	}}
+)
+
+func sinc(x float64) float64 {
+	if x == 0 {
+		return 1
+	}
+	x *= math.Pi
+	return math.Sin(x) / x
+}
+
+// weights holds, for each output sample, the run of input samples it is made of and their coefficients.
+type weights struct {
+	first, count []int
+	size         int       // coefficients reserved per output sample
+	f            []float64 // size per output sample, summing to 1
+	fixed        []int32   // f in 22-bit fixed point
+}
+
+func (k *weights) at(i int) (first int, coefficients []int32) {
+	return k.first[i], k.fixed[i*k.size:][:k.count[i]]
+}
+
+const precision = 32 - 8 - 2 // fractional bits: 8 are the sample's, 2 are room for overshoot
+
+func newWeights(in, out int, flt filter) *weights {
+	scale := float64(in) / float64(out)
+	stretch := max(scale, 1)
+	support := flt.support * stretch
+	size := int(math.Ceil(support))*2 + 1
+	k := &weights{
+		first: make([]int, out), count: make([]int, out), size: size,
+		f: make([]float64, out*size), fixed: make([]int32, out*size),
+	}
+	inverse := 1 / stretch
+	for i := range out {
+		center := (float64(i) + 0.5) * scale
+		from := max(int(center-support+0.5), 0)
+		to := min(int(center+support+0.5), in)
+		row, sum := k.f[i*size:][:to-from], 0.0
+		for x := range row {
+			row[x] = flt.at((float64(x+from) - center + 0.5) * inverse)
+			sum += row[x]
+		}
+		for x := range row {
+			if sum != 0 {
+				row[x] /= sum
+			}
+			v := row[x] * (1 << precision)
+			if v < 0 {
+				k.fixed[i*size+x] = int32(v - 0.5)
+			} else {
+				k.fixed[i*size+x] = int32(v + 0.5)
+			}
+		}
+		k.first[i], k.count[i] = from, len(row)
+	}
+	return k
+}
+
+// span is the run of input samples that any output sample needs.
+func (k *weights) span() (from, to int) {
+	last := len(k.first) - 1
+	return k.first[0], k.first[last] + k.count[last]
+}
+
+// The inner loops work on two samples at a time: they lie in the halves of a uint64, and since
+// k*(a + b<<32) = k*a + (k*b)<<32, one multiplication by a coefficient serves both. A negative sum in the low half
+// borrows one from the high half, which split gives back.
+
+const (
+	half      = 1 << (precision - 1)
+	bothHalfs = half | half<<32
+	lanes     = 0x000000ff000000ff
+)
+
+// split rounds the two sums in s and clips them to 0..255.
+func split(s uint64) (lo, hi uint8) {
+	l := int32(uint32(s))
+	h := int32(uint32((s - uint64(int64(l))) >> 32))
+	return clip8(l >> precision), clip8(h >> precision)
+}
+
+func clip8(v int32) uint8 {
+	if uint32(v) > 255 {
+		return uint8(^(v >> 31)) // 0 below, 255 above
+	}
+	return uint8(v)
+}
+
+func resampleRGB(src *image.NRGBA, w, h int, flt filter) *image.NRGBA {
+	sw, sh := src.Rect.Dx(), src.Rect.Dy()
+	dst := image.NewNRGBA(image.Rect(0, 0, w, h))
+	mid, midStride := src.Pix, src.Stride
+	vert := newWeights(sh, h, flt)
+	from, to := 0, sh
+	if h != sh {
+		from, to = vert.span()
+	}
+	if w != sw {
+		horiz := newWeights(sw, w, flt)
+		midStride = 4 * w
+		if h == sh {
+			mid = dst.Pix
+		} else {
+			mid = make([]byte, midStride*(to-from))
+		}
+		parallel((to-from+1)/2, func(a, b int) {
+			pairs := make([]uint64, 3*sw)
+			for y := 2 * a; y < min(2*b, to-from); y += 2 {
+				// The last row of an odd number is done twice, which is harmless.
+				y1 := min(y+1, to-from-1)
+				rgbRows(mid[y*midStride:][:4*w], mid[y1*midStride:][:4*w],
+					src.Pix[(from+y)*src.Stride:][:4*sw], src.Pix[(from+y1)*src.Stride:][:4*sw], pairs, horiz)
+			}
+		})
+	} else {
+		from = 0
+	}
+	if h != sh {
+		parallel(h, func(a, b int) {
+			for y := a; y < b; y++ {
+				first, k := vert.at(y)
+				columns(dst.Pix[y*dst.Stride:][:4*w], mid[(first-from)*midStride:], midStride, k)
+			}
+		})
+	} else if w == sw {
+		for y := range h {
+			copy(dst.Pix[y*dst.Stride:][:4*w], src.Pix[y*src.Stride:])
+		}
+	}
+	for i := 3; i < len(dst.Pix); i += 4 {
+		dst.Pix[i] = 255
+	}
+	return dst
+}
+
+// rgbRows resamples two rows at once; s0 and s1 may be the same row. pairs is room for three words per input pixel.
+func rgbRows(d0, d1, s0, s1 []byte, pairs []uint64, k *weights) {
+	s1 = s1[:len(s0)]
+	for i, j := 0, 0; i+4 <= len(s0) && j+3 <= len(pairs); i, j = i+4, j+3 {
+		p := uint64(binary.LittleEndian.Uint32(s0[i:])) | uint64(binary.LittleEndian.Uint32(s1[i:]))<<32
+		q := pairs[j : j+3 : j+3]
+		q[0], q[1], q[2] = p&lanes, p>>8&lanes, p>>16&lanes
+	}
+	for x := range k.first {
+		first, ks := k.at(x)
+		p := pairs[3*first:][:3*len(ks)]
+		var r, g, b uint64 = bothHalfs, bothHalfs, bothHalfs
+		for _, c := range ks {
+			if len(p) < 3 {
+				break
+			}
+			c := uint64(int64(c))
+			r += c * p[0]
+			g += c * p[1]
+			b += c * p[2]
+			p = p[3:]
+		}
+		o0, o1 := d0[4*x:][:4], d1[4*x:][:4]
+		o0[0], o1[0] = split(r)
+		o0[1], o1[1] = split(g)
+		o0[2], o1[2] = split(b)
+	}
+}
+
+// columns sets dst to the weighted sum of len(k) rows, which start at rows and lie stride apart.
+func columns(dst, rows []byte, stride int, k []int32) {
+	x := 0
+	for ; x+8 <= len(dst); x += 8 {
+		var a, b, c, d uint64 = bothHalfs, bothHalfs, bothHalfs, bothHalfs
+		at := x
+		for _, w := range k {
+			v := binary.LittleEndian.Uint64(rows[at:])
+			w := uint64(int64(w))
+			a += w * (v & lanes)
+			b += w * (v >> 8 & lanes)
+			c += w * (v >> 16 & lanes)
+			d += w * (v >> 24 & lanes)
+			at += stride
+		}
+		o := dst[x : x+8 : x+8]
+		o[0], o[4] = split(a)
+		o[1], o[5] = split(b)
+		o[2], o[6] = split(c)
+		o[3], o[7] = split(d)
+	}
+	for ; x < len(dst); x++ {
+		s := int32(half)
+		for i, w := range k {
+			s += w * int32(rows[x+i*stride])
+		}
+		dst[x] = clip8(s >> precision)
+	}
+}
+
+func resampleGray(src *image.Gray, w, h int, flt filter) *image.Gray {
+	sw, sh := src.Rect.Dx(), src.Rect.Dy()
+	dst := image.NewGray(image.Rect(0, 0, w, h))
+	mid, midStride := src.Pix, src.Stride
+	vert := newWeights(sh, h, flt)
+	from, to := 0, sh
+	if h != sh {
+		from, to = vert.span()
+	}
+	if w != sw {
+		horiz := newWeights(sw, w, flt)
+		midStride = w
+		if h == sh {
+			mid = dst.Pix
+		} else {
+			mid = make([]byte, midStride*(to-from))
+		}
+		parallel((to-from+3)/4, func(a, b int) {
+			quads := make([]uint64, 2*sw)
+			for y := 4 * a; y < min(4*b, to-from); y += 4 {
+				// Rows beyond the last are the last one again, which is harmless.
+				var d, s [4][]byte
+				for i := range 4 {
+					yi := min(y+i, to-from-1)
+					d[i] = mid[yi*midStride:][:w]
+					s[i] = src.Pix[(from+yi)*src.Stride:][:sw]
+				}
+				grayRows(&d, &s, quads, horiz)
+			}
+		})
+	} else {
+		from = 0
+	}
+	if h != sh {
+		parallel(h, func(a, b int) {
+			for y := a; y < b; y++ {
+				first, k := vert.at(y)
+				columns(dst.Pix[y*dst.Stride:][:w], mid[(first-from)*midStride:], midStride, k)
+			}
+		})
+	} else if w == sw {
+		for y := range h {
+			copy(dst.Pix[y*dst.Stride:][:w], src.Pix[y*src.Stride:])
+		}
+	}
+	return dst
+}
+
+// grayRows resamples four rows at once; some may be the same. quads is room for two words per input pixel.
+func grayRows(d, s *[4][]byte, quads []uint64, k *weights) {
+	s0 := s[0]
+	s1, s2, s3 := s[1][:len(s0)], s[2][:len(s0)], s[3][:len(s0)]
+	for i := range s0 {
+		q := quads[2*i:][:2]
+		q[0] = uint64(s0[i]) | uint64(s1[i])<<32
+		q[1] = uint64(s2[i]) | uint64(s3[i])<<32
+	}
+	for x := range k.first {
+		first, ks := k.at(x)
+		p := quads[2*first:][:2*len(ks)]
+		var a, b uint64 = bothHalfs, bothHalfs
+		for _, c := range ks {
+			if len(p) < 2 {
+				break
+			}
+			c := uint64(int64(c))
+			a += c * p[0]
+			b += c * p[1]
+			p = p[2:]
+		}
+		d[0][x], d[1][x] = split(a)
+		d[2][x], d[3][x] = split(b)
+	}
+}
+
+func resampleFloat(src []float32, sw, sh, w, h int, flt filter) []float32 {
+	vert := newWeights(sh, h, flt)
+	from, to := 0, sh
+	mid := src
+	if h != sh {
+		from, to = vert.span()
+	}
+	if w != sw {
+		horiz := newWeights(sw, w, flt)
+		mid = make([]float32, w*(to-from))
+		parallel(to-from, func(a, b int) {
+			for y := a; y < b; y++ {
+				row, out := src[(from+y)*sw:][:sw], mid[y*w:][:w]
+				for x := range out {
+					k := horiz.f[x*horiz.size:][:horiz.count[x]]
+					in := row[horiz.first[x]:][:len(k)]
+					var s float64
+					for i, c := range k {
+						s += float64(float64(in[i]) * c)
+					}
+					out[x] = float32(s)
+				}
+			}
+		})
+	} else {
+		from = 0
+	}
+	dst := make([]float32, w*h)
+	if h == sh {
+		copy(dst, mid)
+		return dst
+	}
+	parallel(h, func(a, b int) {
+		sums := make([]float64, w)
+		for y := a; y < b; y++ {
+			clear(sums)
+			first := vert.first[y] - from
+			for i, c := range vert.f[y*vert.size:][:vert.count[y]] {
+				for x, v := range mid[(first+i)*w:][:w] {
+					sums[x] += float64(float64(v) * c)
+				}
+			}
+			for x, s := range sums {
+				dst[y*w+x] = float32(s)
+			}
+		}
+	})
+	return dst
+}
