@@ -1,0 +1,294 @@
+// Package handlers is the HTTP server: everything around the dialects, and the only place that knows the framework.
+//
+// A request passes, from the outside in: request id, access log and metrics, panic guard, body and time bounds, its
+// dialect's route. Dialects hand back errors; the server writes them in the shape of the route.
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cutout/config"
+	"cutout/handlers/api4ai"
+	"cutout/handlers/dialect"
+	"cutout/metrics"
+)
+
+// Config is what a server is built from. Every field but Checks is needed.
+type Config struct {
+	Server    config.Server
+	API4AI    config.Limits
+	Version   string // of the API, as vX.Y.Z
+	OpenAPI   []byte // the contract, as YAML
+	Processor dialect.Processor
+	Fetcher   dialect.Fetcher
+	Metrics   *metrics.Metrics
+	Log       *slog.Logger
+	Checks    []Check // what must hold before /readyz says yes
+}
+
+// Check is one condition of readiness. Run returns nil once it holds.
+type Check struct {
+	Name string
+	Run  func(context.Context) error
+}
+
+// Server answers HTTP requests.
+type Server struct {
+	cfg      Config
+	echo     *echo.Echo
+	http     *http.Server
+	routes   []dialect.Route
+	byPath   map[string]dialect.Route // a route of each path, for the shape of its errors
+	stopping atomic.Bool
+}
+
+// New builds a server; Serve or Handler puts it to work.
+func New(cfg Config) (*Server, error) {
+	switch {
+	case cfg.Processor == nil, cfg.Fetcher == nil, cfg.Metrics == nil, cfg.Log == nil:
+		return nil, errors.New("handlers: processor, fetcher, metrics and log are needed")
+	case len(cfg.OpenAPI) == 0:
+		return nil, errors.New("handlers: the OpenAPI document is empty")
+	}
+	if err := cfg.Server.Validate(); err != nil {
+		return nil, err
+	}
+	if err := cfg.API4AI.Validate("api4ai-"); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, byPath: map[string]dialect.Route{}}
+
+	// One line a dialect.
+	s.routes = slices.Concat(
+		s.system(),
+		api4ai.New(api4ai.Config{Limits: cfg.API4AI, Version: cfg.Version}, cfg.Processor, cfg.Fetcher).Routes(),
+	)
+
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = s.unrouted
+	e.Use(s.observe)
+	for _, group := range groupRoutes(s.routes) {
+		s.byPath[group[0].Path] = group[len(group)-1]
+		e.Add(group[0].Method, echoPath(group[0].Path), s.serve(group))
+	}
+	s.echo = e
+	s.http = &http.Server{
+		Handler:           e,
+		ReadHeaderTimeout: cfg.Server.HeaderTimeout,
+		IdleTimeout:       cfg.Server.IdleTimeout,
+		MaxHeaderBytes:    int(cfg.Server.MaxHeader),
+		ErrorLog:          log.New(connLog{cfg.Log}, "", 0),
+	}
+	return s, nil
+}
+
+// connLog puts what net/http has to say about connections into the log.
+type connLog struct{ log *slog.Logger }
+
+func (l connLog) Write(p []byte) (int, error) {
+	l.log.Debug("connection", "error", strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// groupRoutes gathers the routes that share a method and path, those that take everything last.
+func groupRoutes(routes []dialect.Route) [][]dialect.Route {
+	var groups [][]dialect.Route
+	for _, r := range routes {
+		i := slices.IndexFunc(groups, func(g []dialect.Route) bool { return g[0].Method == r.Method && g[0].Path == r.Path })
+		switch {
+		case i < 0:
+			groups = append(groups, []dialect.Route{r})
+		case r.Claims != nil:
+			groups[i] = slices.Insert(groups[i], 0, r)
+		default:
+			groups[i] = append(groups[i], r)
+		}
+	}
+	return groups
+}
+
+// echoPath writes {name} the way the framework wants it.
+func echoPath(path string) string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(path)
+}
+
+// Routes lists what is served, for tests that hold it against the OpenAPI document.
+func (s *Server) Routes() []dialect.Route { return slices.Clone(s.routes) }
+
+// Handler is the server without its listener.
+func (s *Server) Handler() http.Handler { return s.echo }
+
+// Serve answers on l until ctx ends, then finishes what it has accepted: /readyz says no during the shutdown delay,
+// new connections are refused after it, and requests in flight have the shutdown timeout to end. Serve closes l. It
+// returns nil after a clean stop.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	s.stopping.Store(true)
+	s.cfg.Log.Info("stopping", "timeout", s.cfg.Server.ShutdownTimeout.String())
+	if s.cfg.Server.ShutdownDelay > 0 {
+		time.Sleep(s.cfg.Server.ShutdownDelay)
+	}
+	// The caller's context has ended; the requests it must not take along get one of their own.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Server.ShutdownTimeout)
+	defer cancel()
+	err := s.http.Shutdown(grace)
+	if err != nil {
+		_ = s.http.Close() // ends what is left; the error that counts is Shutdown's
+		err = fmt.Errorf("requests were still running %v after the stop: %w", s.cfg.Server.ShutdownTimeout, err)
+	}
+	<-failed // http.ErrServerClosed
+	return err
+}
+
+// serve answers with one of the routes of a group.
+func (s *Server) serve(group []dialect.Route) echo.HandlerFunc {
+	var (
+		maxBody int64
+		fields  []string
+	)
+	for _, r := range group {
+		maxBody = max(maxBody, r.MaxBody)
+		fields = append(fields, r.Fields...)
+	}
+	return func(c echo.Context) error {
+		r := c.Request()
+		for i, name := range c.ParamNames() {
+			r.SetPathValue(name, c.ParamValues()[i])
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Server.RequestTimeout)
+		defer cancel()
+
+		original := r.Body
+		r = r.WithContext(ctx)
+		if maxBody > 0 {
+			// The limit tells the connection itself to close, so it needs the writer below the framework's.
+			r.Body = http.MaxBytesReader(c.Response().Writer, r.Body, maxBody)
+		}
+		info := infoOf(c)
+		req := dialect.NewRequest(r, info.log, &info.record, fields)
+		route := group[len(group)-1]
+		if maxBody > 0 && r.ContentLength > maxBody {
+			// Answered from the header alone: a client that asks first need not send anything.
+			return s.fail(c, route, original, &dialect.Error{
+				Status: http.StatusRequestEntityTooLarge, Reason: dialect.ReasonBodyTooLarge,
+				Public: fmt.Sprintf("The request body is too large, at most %d bytes are taken.", maxBody),
+			})
+		}
+		for _, candidate := range group {
+			if candidate.Claims == nil || candidate.Claims(req) {
+				route = candidate
+				break
+			}
+		}
+		info.route = route
+		if err := route.Serve(c.Response(), req); err != nil {
+			return s.fail(c, route, original, classify(r, err))
+		}
+		return nil
+	}
+}
+
+// classify makes an *dialect.Error of whatever a route failed with.
+func classify(r *http.Request, err error) *dialect.Error {
+	var known *dialect.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(r.Context().Err(), context.Canceled):
+		return &dialect.Error{Status: dialect.StatusClientGone, Reason: dialect.ReasonClientGone, Err: err}
+	case errors.Is(r.Context().Err(), context.DeadlineExceeded):
+		return &dialect.Error{
+			Status: http.StatusServiceUnavailable, Reason: dialect.ReasonTimeout, Public: "The request took too long.",
+			RetryAfter: time.Second, Err: err,
+		}
+	default:
+		return &dialect.Error{
+			Status: http.StatusInternalServerError, Reason: dialect.ReasonInternal, Public: "Internal server error.", Err: err,
+		}
+	}
+}
+
+// How much of an oversized body is read after the reply, and for how long. Most clients look for a reply only once
+// they have sent everything, and lose it when the connection breaks before.
+const (
+	lingerBytes = 64 << 20
+	lingerTime  = 5 * time.Second
+)
+
+// fail writes an error in the shape of its route.
+func (s *Server) fail(c echo.Context, route dialect.Route, body io.Reader, e *dialect.Error) error {
+	info := infoOf(c)
+	info.route = route
+	res := c.Response()
+	if res.Committed {
+		info.record.Fail(dialect.ReasonReplyBroken, e.Err)
+		panic(http.ErrAbortHandler) // half a reply is out: breaking the connection is all that tells the client
+	}
+	info.record.Fail(e.Reason, e.Err)
+	if e.Status == dialect.StatusClientGone {
+		info.status = e.Status
+		panic(http.ErrAbortHandler)
+	}
+	if e.RetryAfter > 0 {
+		res.Header().Set("Retry-After", fmt.Sprint(int(max(time.Second, e.RetryAfter).Round(time.Second)/time.Second)))
+	}
+	linger := e.Status == http.StatusRequestEntityTooLarge && c.Request().Header.Get("Expect") == ""
+	control := http.NewResponseController(res.Writer)
+	if linger {
+		_ = control.EnableFullDuplex() // HTTP/1: lets the body be read behind the reply; elsewhere it always can
+		res.Header().Set("Connection", "close")
+	}
+	route.Fail(res, e)
+	if linger {
+		res.Flush()
+		_ = control.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, body, lingerBytes)
+	}
+	return nil
+}
+
+// unrouted answers what has no route.
+func (s *Server) unrouted(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	e := &dialect.Error{
+		Status: http.StatusInternalServerError, Reason: dialect.ReasonInternal, Public: "Internal server error.", Err: err,
+	}
+	route := dialect.Route{Dialect: systemDialect, Path: unmatched, Fail: failDetail}
+	var httpErr *echo.HTTPError
+	if errors.As(err, &httpErr) {
+		switch httpErr.Code {
+		case http.StatusMethodNotAllowed:
+			e = &dialect.Error{Status: httpErr.Code, Reason: dialect.ReasonMethod, Public: "Method Not Allowed"}
+			for path, r := range s.byPath {
+				if echoPath(path) == c.Path() {
+					route = r
+				}
+			}
+		default:
+			e = &dialect.Error{Status: http.StatusNotFound, Reason: dialect.ReasonNotFound, Public: "Not Found"}
+		}
+	}
+	_ = s.fail(c, route, http.NoBody, e)
+}

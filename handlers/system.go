@@ -1,0 +1,83 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"cutout/handlers/dialect"
+)
+
+// readyTimeout bounds the checks behind one call of /readyz, so that a probe always has its answer.
+const readyTimeout = 5 * time.Second
+
+// system lists the routes that belong to no dialect.
+func (s *Server) system() []dialect.Route {
+	route := func(path string, serve func(http.ResponseWriter, *dialect.Request) error) dialect.Route {
+		return dialect.Route{
+			Dialect: systemDialect, Method: http.MethodGet, Path: path, Serve: serve, Fail: failDetail, Quiet: true,
+		}
+	}
+	exposition := s.cfg.Metrics.Handler()
+	return []dialect.Route{
+		route("/healthz", func(w http.ResponseWriter, _ *dialect.Request) error {
+			return writeJSON(w, http.StatusOK, health{Status: "ok", Version: s.cfg.Version})
+		}),
+		route("/readyz", s.ready),
+		route("/metrics", func(w http.ResponseWriter, r *dialect.Request) error {
+			exposition.ServeHTTP(w, r.Request)
+			return nil
+		}),
+		route("/openapi.yaml", func(w http.ResponseWriter, _ *dialect.Request) error {
+			w.Header().Set("Content-Type", "application/yaml")
+			_, err := w.Write(s.cfg.OpenAPI)
+			return err
+		}),
+	}
+}
+
+type health struct {
+	Status  string `json:"status"`
+	Version string `json:"version"`
+}
+
+type readiness struct {
+	Status string            `json:"status"` // "ready", "not ready" or "stopping"
+	Checks map[string]string `json:"checks"` // "ok" or what is wrong
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *dialect.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	state, status := readiness{Status: "ready", Checks: map[string]string{}}, http.StatusOK
+	for _, check := range s.cfg.Checks {
+		state.Checks[check.Name] = "ok"
+		if err := check.Run(ctx); err != nil {
+			state.Checks[check.Name] = err.Error()
+			state.Status, status = "not ready", http.StatusServiceUnavailable
+		}
+	}
+	if s.stopping.Load() {
+		state.Status, status = "stopping", http.StatusServiceUnavailable
+	}
+	return writeJSON(w, status, state)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, err = w.Write(body)
+	return err
+}
+
+// failDetail writes an error as the routes of no dialect do.
+func failDetail(w http.ResponseWriter, e *dialect.Error) {
+	_ = writeJSON(w, e.Status, struct { // a client that is gone cannot be told so
+		Detail string `json:"detail"`
+	}{e.Public})
+}
