@@ -22,6 +22,7 @@ func All() []Op {
 		castOps(),
 		elementwiseOps(),
 		logicOps(),
+		shapeOps(),
 		neuralOps(),
 	)
 }
