@@ -86,13 +86,11 @@ func tooLargeError(limit int64) *Error {
 // classify turns whatever the HTTP client failed with into an *Error. ctx is the fetch's own context and caller the
 // one it was derived from.
 func classify(caller, ctx context.Context, err error) *Error {
-	var known *Error
-	if errors.As(err, &known) { // from the redirect check
+	if known, ok := errors.AsType[*Error](err); ok { // from the redirect check
 		return known
 	}
 	// The URL itself may hold a signature; the cause is enough for the log.
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	var (

@@ -30,7 +30,7 @@ const maxRedirects = 5
 // Config says what may be fetched and how much of it. A zero field takes its default.
 type Config struct {
 	Allow       []netip.Prefix // ranges that are opened on any port, private ones included
-	OnlyAllowed bool           // refuse every address outside of Allow, name servers included
+	OnlyAllowed bool           // refuse every address outside of Allow, name servers included; all of them where Allow is empty
 
 	Timeout       time.Duration  // for one fetch with all its redirects and its wait for a slot; 15 s
 	MaxBytes      int64          // of any file, whatever a caller asks for; 64 MiB
@@ -51,8 +51,6 @@ func (c Config) Validate() error {
 		return fmt.Errorf("fetch: concurrency %d is negative", c.MaxConcurrent)
 	case c.Rate < 0 || math.IsNaN(c.Rate):
 		return fmt.Errorf("fetch: rate %v is negative", c.Rate)
-	case c.OnlyAllowed && len(c.Allow) == 0:
-		return errors.New("fetch: only opened ranges are to be fetched from, but none is opened")
 	}
 	for _, p := range c.Allow {
 		if !p.IsValid() {
@@ -158,8 +156,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	}
 	u, err := parse(req.URL.String())
 	if err != nil {
-		var refused *Error
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*Error](err); ok {
 			refused.Public = "The URL redirects to one that is refused. " + refused.Public
 		}
 		return err

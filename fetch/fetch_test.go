@@ -454,7 +454,6 @@ func TestConfigValidate(t *testing.T) {
 		"bytes":       {MaxBytes: -1},
 		"concurrency": {MaxConcurrent: -1},
 		"rate":        {Rate: -1},
-		"nothing":     {OnlyAllowed: true},
 		"invalid":     {Allow: []netip.Prefix{{}}},
 		"mapped":      {Allow: prefixes(t, "::ffff:10.0.0.0/104")},
 	} {
@@ -465,6 +464,8 @@ func TestConfigValidate(t *testing.T) {
 	if _, err := New(Config{}); err != nil {
 		t.Error(err)
 	}
+	_, err := newFetcher(t, Config{OnlyAllowed: true}).Get(t.Context(), "http://127.0.0.1/", 100)
+	wantKind(t, err, Address)
 }
 
 func TestErrorText(t *testing.T) {
