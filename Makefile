@@ -1,0 +1,91 @@
+# Needs Go and make alone; every other tool is built here, at the version named, into .tools.
+
+GOLANGCI_LINT_VERSION := v2.15.0
+
+# The version is that of the last tag, and v1.0.0 where there is none; 1 is the API's.
+VERSION ?= $(or $(shell git describe --tags --abbrev=0 --match 'v1.*' 2>/dev/null),v1.0.0)
+ADDR ?= :8080
+FUZZTIME ?= 30s
+DATA ?= ../shared/data
+GALLERY ?= gallery
+
+TOOLS := .tools
+LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Never cgo; only the race detector needs it.
+export CGO_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm cross generate check clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/cutout, static
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cutout .
+
+run: build ## Build and serve on ADDR, :8080 unless told otherwise
+	./bin/cutout serve --addr $(ADDR)
+
+test: build vet fmt lint unit ## Build, vet, check the format, lint and run every test
+
+unit: ## Run every test: unit, contract and conformance
+	go test ./...
+
+conformance: ## Run the ONNX project's own node tests against the engine (downloads them once, with python and pip)
+	sh inference/conformance/fetch.sh
+	go test -count=1 ./inference/conformance/...
+
+vet: ## Run go vet
+	go vet ./...
+
+fmt: ## Fail when a file is not formatted
+	@files=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$files" ]; then echo "not formatted, run gofmt -w on:" >&2; echo "$$files" >&2; exit 1; fi
+
+lint: $(LINT) ## Run golangci-lint
+	$(LINT) run ./...
+
+lint-fix: $(LINT) ## Let golangci-lint change what it can
+	$(LINT) run --fix ./...
+
+$(LINT):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(abspath $(TOOLS))/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(TOOLS)/bin/golangci-lint $@
+
+bench: ## Run every benchmark
+	go test -run '^$$' -bench . -benchmem ./...
+
+quality: ## Measure masks against the photos in DATA, and write pictures to GALLERY
+	go run ./quality --data $(DATA) --gallery $(GALLERY)
+
+fuzz: ## Fuzz every target for FUZZTIME each
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -run '^$$' -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+race: ## Run the short tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -short ./...
+
+noasm: ## Run every test without assembly
+	go test -tags noasm ./...
+
+cross: ## Build for every system that is supported, and one that has no kernels
+	@set -e; for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 linux/riscv64; do \
+		echo "$$target"; GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null .; \
+	done
+
+generate: ## Write the generated files anew
+	cd inference/kernels/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
+
+check: generate test noasm race cross ## Everything that must hold before a release, clean tree included
+	@status=$$(git status --porcelain); \
+	if [ -n "$$status" ]; then echo "the tree is not clean:" >&2; echo "$$status" >&2; exit 1; fi
+
+clean: ## Remove what was built; the tools stay
+	rm -rf bin dist $(GALLERY)
