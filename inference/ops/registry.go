@@ -20,10 +20,14 @@ const MaxElements = 1 << 30
 func All() []Op {
 	return slices.Concat(
 		castOps(),
+		einsumOps(),
 		elementwiseOps(),
+		gatherOps(),
 		logicOps(),
-		shapeOps(),
 		neuralOps(),
+		reduceOps(),
+		shapeOps(),
+		softmaxOps(),
 	)
 }
 
