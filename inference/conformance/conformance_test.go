@@ -32,7 +32,16 @@ func nodeTests(t *testing.T) string {
 }
 
 // omissions names the cases of claimed operators that are left out on purpose.
-var omissions = map[string]string{}
+var omissions = map[string]string{
+	// The expected values of these were wrong in 1.17.0 and were corrected in later releases of ONNX.
+	"test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True": "expects windows that overhang the padding to count as padded",
+	"test_qlinearmatmul_2D_int8_float16":                                           wrapped,
+	"test_qlinearmatmul_2D_int8_float32":                                           wrapped,
+	"test_qlinearmatmul_3D_int8_float16":                                           wrapped,
+	"test_qlinearmatmul_3D_int8_float32":                                           wrapped,
+}
+
+const wrapped = "expects results to wrap where the operator saturates"
 
 func TestNodes(t *testing.T) {
 	dir := nodeTests(t)

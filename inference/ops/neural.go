@@ -16,6 +16,7 @@ func neuralOps() []Op {
 		matmulOps(),
 		normOps(),
 		resizeOps(),
+		gridSampleOps(),
 		quantOps(),
 	)
 }
