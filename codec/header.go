@@ -201,7 +201,7 @@ func (h *header) readPNG(b []byte) error {
 	return nil
 }
 
-// tiffTags is what readTIFF looks at in the first directory.
+// What readTIFF and exifOrientation look at in the first directory of a TIFF file.
 const (
 	tiffOrientation = 0x0112
 	tiffPlanar      = 0x011c

@@ -207,7 +207,7 @@ func resampleAcross(src plane, k *weights) plane {
 		rows = 4
 	}
 	parallel((src.h+rows-1)/rows, func(a, b int) {
-		words := make([]uint64, 3*src.w)
+		words := make([][3]uint64, src.w)
 		var d, s [4][]byte
 		for y := a * rows; y < min(b*rows, src.h); y += rows {
 			for i := range rows {
@@ -235,27 +235,22 @@ func resampleDown(src plane, k *weights) plane {
 	return dst
 }
 
-// rgbRows resamples two rows at once; s0 and s1 may be the same row. pairs is room for three words per input pixel.
-func rgbRows(d0, d1, s0, s1 []byte, pairs []uint64, k *weights) {
-	s1 = s1[:len(s0)]
-	for i, j := 0, 0; i+4 <= len(s0) && j+3 <= len(pairs); i, j = i+4, j+3 {
-		p := uint64(binary.LittleEndian.Uint32(s0[i:])) | uint64(binary.LittleEndian.Uint32(s1[i:]))<<32
-		q := pairs[j : j+3 : j+3]
-		q[0], q[1], q[2] = p&lanes, p>>8&lanes, p>>16&lanes
+// rgbRows resamples two rows at once; s0 and s1 may be the same row. words is room for what a pixel column of both is
+// turned into: red, green and blue.
+func rgbRows(d0, d1, s0, s1 []byte, words [][3]uint64, k *weights) {
+	for i := range words {
+		p := uint64(binary.LittleEndian.Uint32(s0[4*i:])) | uint64(binary.LittleEndian.Uint32(s1[4*i:]))<<32
+		words[i] = [3]uint64{p & lanes, p >> 8 & lanes, p >> 16 & lanes}
 	}
 	for x := range k.first {
 		first, ks := k.at(x)
-		p := pairs[3*first:][:3*len(ks)]
+		run := words[first:][:len(ks)]
 		var r, g, b uint64 = bothHalfs, bothHalfs, bothHalfs
-		for _, c := range ks {
-			if len(p) < 3 {
-				break
-			}
-			c := uint64(int64(c))
+		for i, c := range ks {
+			p, c := &run[i], uint64(int64(c))
 			r += c * p[0]
 			g += c * p[1]
 			b += c * p[2]
-			p = p[3:]
 		}
 		o0, o1 := d0[4*x:][:4], d1[4*x:][:4]
 		o0[0], o1[0] = split(r)
@@ -271,7 +266,7 @@ func columns(dst, rows []byte, stride int, k []int32) {
 		var a, b, c, d uint64 = bothHalfs, bothHalfs, bothHalfs, bothHalfs
 		at := x
 		for _, w := range k {
-			v := binary.LittleEndian.Uint64(rows[at:])
+			v := binary.LittleEndian.Uint64(rows[at : at+8])
 			w := uint64(int64(w))
 			a += w * (v & lanes)
 			b += w * (v >> 8 & lanes)
@@ -294,27 +289,22 @@ func columns(dst, rows []byte, stride int, k []int32) {
 	}
 }
 
-// grayRows resamples four rows at once; some may be the same. quads is room for two words per input pixel.
-func grayRows(d, s *[4][]byte, quads []uint64, k *weights) {
-	s0 := s[0]
-	s1, s2, s3 := s[1][:len(s0)], s[2][:len(s0)], s[3][:len(s0)]
-	for i := range s0 {
-		q := quads[2*i:][:2]
-		q[0] = uint64(s0[i]) | uint64(s1[i])<<32
-		q[1] = uint64(s2[i]) | uint64(s3[i])<<32
+// grayRows resamples four rows at once; some may be the same. words is room for what a column of them is turned into.
+func grayRows(d, s *[4][]byte, words [][3]uint64, k *weights) {
+	s0, s1, s2, s3 := s[0][:len(words)], s[1][:len(words)], s[2][:len(words)], s[3][:len(words)]
+	for i := range words {
+		w := &words[i]
+		w[0] = uint64(s0[i]) | uint64(s1[i])<<32
+		w[1] = uint64(s2[i]) | uint64(s3[i])<<32
 	}
 	for x := range k.first {
 		first, ks := k.at(x)
-		p := quads[2*first:][:2*len(ks)]
+		run := words[first:][:len(ks)]
 		var a, b uint64 = bothHalfs, bothHalfs
-		for _, c := range ks {
-			if len(p) < 2 {
-				break
-			}
-			c := uint64(int64(c))
+		for i, c := range ks {
+			p, c := &run[i], uint64(int64(c))
 			a += c * p[0]
 			b += c * p[1]
-			p = p[2:]
 		}
 		d[0][x], d[1][x] = split(a)
 		d[2][x], d[3][x] = split(b)

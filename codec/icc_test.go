@@ -1,0 +1,77 @@
+package codec
+
+import (
+	"bytes"
+	"image/png"
+	"os"
+	"testing"
+)
+
+func readFile(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestProfilesAreConvertedLikeLittleCMS(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		most int // levels; Little CMS works with 16-bit tables and rounds its way
+		mean float64
+	}{
+		{"p3.png", 1, 0.1}, {"adobe.png", 2, 0.1},
+		// Where a channel comes out near black, the conversion magnifies the level or two by which JPEG decoders differ.
+		{"table.jpg", 20, 0.1},
+	} {
+		b := readFile(t, "testdata/"+c.name)
+		got, info, err := Decode(t.Context(), b, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.HasProfile {
+			t.Errorf("%s: the profile was not seen", c.name)
+		}
+		ref := readFile(t, "testdata/"+c.name[:len(c.name)-4]+".srgb.png")
+		want, _, err := Decode(t.Context(), ref, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		most, mean := difference(t, got.Pix, want.Pix)
+		t.Logf("%s: largest difference %d, mean %.4f", c.name, most, mean)
+		if most > c.most || mean > c.mean {
+			t.Errorf("%s: largest difference %d, mean %.4f; want at most %d and %.2f", c.name, most, mean, c.most, c.mean)
+		}
+		if c.name == "p3.png" { // and that it did something
+			raw, err := png.Decode(bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := toNRGBA(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if most, _ := difference(t, m.Pix, want.Pix); most < 20 {
+				t.Errorf("the reference hardly differs (%d) from the stored colours", most)
+			}
+		}
+	}
+}
+
+func difference(t testing.TB, a, b []byte) (most int, mean float64) {
+	t.Helper()
+	if len(a) != len(b) {
+		t.Fatalf("sizes differ: %d and %d bytes", len(a), len(b))
+	}
+	sum := 0
+	for i := range a {
+		d := int(a[i]) - int(b[i])
+		if d < 0 {
+			d = -d
+		}
+		most, sum = max(most, d), sum+d
+	}
+	return most, float64(sum) / float64(max(len(a), 1))
+}
