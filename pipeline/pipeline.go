@@ -1,0 +1,257 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"runtime"
+	"time"
+
+	"golang.org/x/image/draw"
+
+	"cutout/codec"
+	"cutout/compositing"
+	"cutout/weights"
+)
+
+// Config says how a Pipeline is set up.
+type Config struct {
+	Model      string  // name in the catalogue of weights; empty is weights.Default
+	WeightsDir string  // where networks lie that the binary does not carry
+	CPU        string  // kernel set, see inference.Config
+	Threads    int     // for one request on an idle machine; 0 is one per processor
+	Quality    Quality // where a request names none; empty is Fast
+}
+
+// Pipeline takes pictures apart. It is safe for concurrent use.
+type Pipeline struct {
+	cfg     Config
+	network *network
+	slots   chan struct{} // one for each request that may compute at a time
+}
+
+// nothingFound is the largest raw score under which a picture shows no subject. U²-Net's scores stay under 0.06 on flat and
+// smooth pictures, where stretching them would turn noise into a subject; real photos go down to 0.2.
+const nothingFound = 0.06
+
+// faintAlpha is the alpha under which nobody sees anything, 3 %: it is cleared, so that boxes are tight.
+const faintAlpha = 8
+
+// ErrOption is wrapped by errors that say an option of a request is not known.
+var ErrOption = errors.New("unknown option")
+
+// New loads, verifies and warms the network.
+func New(ctx context.Context, cfg Config) (*Pipeline, error) {
+	if cfg.Model == "" {
+		cfg.Model = weights.Default
+	}
+	if cfg.Threads <= 0 {
+		cfg.Threads = runtime.GOMAXPROCS(0)
+	}
+	if cfg.Quality == "" {
+		cfg.Quality = Fast
+	}
+	n, err := loadNetwork(ctx, cfg.Model, cfg.WeightsDir, cfg.CPU, cfg.Threads)
+	if err != nil {
+		return nil, err
+	}
+	return &Pipeline{cfg: cfg, network: n, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
+}
+
+// Model returns the name of the network in use.
+func (p *Pipeline) Model() string { return p.network.entry.Name }
+
+// Kernels returns the name of the kernel set in use.
+func (p *Pipeline) Kernels() string { return p.network.model.Kernels() }
+
+// job is one request on its way through the steps.
+type job struct {
+	p          *Pipeline
+	o          Options
+	data       []byte
+	threads    int
+	photo      *image.NRGBA
+	background *image.NRGBA
+	scores     *scores
+	mask       *image.Gray // full size
+	picture    image.Image
+	result     Result
+}
+
+// Run takes one encoded picture through decode, infer, matte, composite and encode.
+//
+// Errors: *codec.LimitError or one wrapping codec.ErrUndecodable for the main picture, *BackgroundError around either
+// for the background, ErrOption for an unknown option, ctx's error where ctx ends between two steps.
+func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, error) {
+	if err := o.complete(p.cfg); err != nil {
+		return nil, err
+	}
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-p.slots }()
+	j := &job{p: p, o: o, data: data, threads: 1}
+	if len(p.slots) == 1 {
+		j.threads = p.cfg.Threads // alone: every core; else each keeps its own and none waits for another
+	}
+	for _, s := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"decode", j.decode}, {"infer", j.infer}, {"matte", j.matte}, {"composite", j.composite}, {"encode", j.encode}} {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		if err := s.run(ctx); err != nil {
+			return nil, err
+		}
+		j.result.Stages = append(j.result.Stages, Stage{Name: s.name, Duration: time.Since(start)})
+	}
+	return &j.result, nil
+}
+
+// complete fills in defaults and refuses what is not known.
+func (o *Options) complete(cfg Config) error {
+	if o.Output == "" {
+		o.Output = Cutout
+	}
+	if o.Quality == "" {
+		o.Quality = cfg.Quality
+	}
+	if o.Subject == "" {
+		o.Subject = Universal
+	}
+	if o.Format == "" {
+		o.Format = codec.PNG
+	}
+	switch o.Output {
+	case Cutout, Mask:
+	default:
+		return fmt.Errorf("output %q: %w", o.Output, ErrOption)
+	}
+	switch o.Quality {
+	case Fast, Balanced, Precise:
+	default:
+		return fmt.Errorf("quality %q: %w", o.Quality, ErrOption)
+	}
+	switch o.Subject {
+	case Universal, Human, Product:
+	default:
+		return fmt.Errorf("subject %q: %w", o.Subject, ErrOption)
+	}
+	switch o.Format {
+	case codec.PNG, codec.JPEG, codec.WebP:
+	default:
+		return fmt.Errorf("format %q: %w", o.Format, ErrOption)
+	}
+	return nil
+}
+
+func (j *job) decode(ctx context.Context) error {
+	photo, info, err := codec.Decode(ctx, j.data, j.o.Limits)
+	if err != nil {
+		return err
+	}
+	j.photo = photo
+	j.result.Width, j.result.Height = info.Width, info.Height
+	if b := j.o.Background; b != nil && b.Image != nil && j.o.Output == Cutout {
+		if j.background, _, err = codec.Decode(ctx, b.Image, b.Limits); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			return &BackgroundError{Err: err}
+		}
+	}
+	return nil
+}
+
+func (j *job) infer(ctx context.Context) (err error) {
+	j.scores, err = j.p.network.run(ctx, j.photo, j.threads)
+	if err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	j.result.Score = j.scores.max
+	return nil
+}
+
+func (j *job) matte(context.Context) error {
+	w, h := j.result.Width, j.result.Height
+	if j.scores.max < nothingFound {
+		j.mask = image.NewGray(image.Rect(0, 0, w, h))
+		return nil
+	}
+	j.mask = codec.LanczosGray(j.scores.mask(j.p.network.entry.Output.Stretch), w, h)
+	compositing.ClearFaint(j.mask, faintAlpha)
+	return nil
+}
+
+func (j *job) composite(context.Context) error {
+	cut := compositing.Cutout(j.photo, j.mask)
+	j.photo = nil
+	for i := range j.mask.Pix {
+		j.mask.Pix[i] = cut.Pix[4*i+3] // what was transparent in the photo stays so
+	}
+	for _, r := range compositing.Objects(j.mask) {
+		j.result.Objects = append(j.result.Objects, Object{Box: compositing.NormaliseBox(r, j.result.Width, j.result.Height)})
+	}
+	if j.o.Output == Mask {
+		j.picture = j.mask
+		return nil
+	}
+	var shadow *image.NRGBA
+	if j.o.Shadow != nil {
+		shadow = compositing.CastShadow(j.mask, *j.o.Shadow)
+	}
+	switch b := j.o.Background; {
+	case j.background != nil:
+		bg := compositing.Cover(j.background, j.result.Width, j.result.Height, resizeBackground)
+		j.background = nil
+		j.picture = compositing.Compose(cut, shadow, bg)
+	case b != nil:
+		j.picture = compositing.FlattenShadow(cut, shadow, b.Color)
+	case shadow != nil:
+		j.picture = compositing.Compose(cut, shadow, nil)
+	default:
+		j.picture = cut
+	}
+	return nil
+}
+
+func (j *job) encode(context.Context) error {
+	var buf bytes.Buffer
+	var err error
+	switch j.o.Format {
+	case codec.JPEG:
+		err = codec.EncodeJPEG(&buf, j.picture, jpegQuality, color.NRGBA{255, 255, 255, 255})
+	case codec.WebP:
+		err = codec.EncodeWebP(&buf, j.picture, webpQuality)
+	default:
+		err = codec.EncodePNG(&buf, j.picture)
+	}
+	if err != nil {
+		return fmt.Errorf("pipeline: encode: %w", err)
+	}
+	j.result.Data, j.result.Format = buf.Bytes(), j.o.Format
+	return nil
+}
+
+// Qualities of lossy results, 0-100.
+const (
+	jpegQuality = 90
+	webpQuality = 90
+)
+
+// resizeBackground scales a background, weighing colours by alpha.
+func resizeBackground(src *image.NRGBA, width, height int) *image.NRGBA {
+	if src.Opaque() {
+		return codec.Lanczos(src, width, height)
+	}
+	dst := image.NewNRGBA(image.Rect(0, 0, width, height))
+	draw.CatmullRom.Scale(dst, dst.Rect, src, src.Rect, draw.Src, nil)
+	return dst
+}
