@@ -86,6 +86,10 @@ func (h *header) checkPlausible(b []byte) error {
 		if pixels > 64*8*size {
 			return errTruncated
 		}
+	case BMP:
+		if !h.bmp.plausible(h.width, h.height, size) {
+			return errTruncated
+		}
 	case GIF:
 		// An LZW code of 12 bits stands for at most 4096 pixels.
 		if int64(h.gif.bounds.Dx())*int64(h.gif.bounds.Dy()) > 4096*size {

@@ -34,6 +34,7 @@ type header struct {
 	channels      int    // JPEG: number of components
 	bitsPerPixel  int    // PNG
 	gif           gifFrame
+	bmp           *bmpHeader
 	webp          webpFrame
 }
 
