@@ -83,8 +83,6 @@ func cover(bg *image.NRGBA, width, height int, resize Resize) *image.NRGBA {
 	sh := max(int(math.Round(float64(h)*scale)), top+height)
 	if sw != w || sh != h {
 		bg = resize(bg, sw, sh)
-	} else if w == bw && h == bh {
-		return bg
 	}
 	if sw == width && sh == height && bg.Stride == 4*width {
 		return bg
