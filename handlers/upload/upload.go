@@ -113,7 +113,29 @@ func Read(r *http.Request, o Options) (*Form, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return form, nil
 	}
-	body := bufio.NewReaderSize(r.Body, sniffLen)
+	source := &source{r: r.Body}
+	form, err := read(r, bufio.NewReaderSize(source, sniffLen), form, o)
+	if source.err != nil && !(err == nil && form.Kind == Multipart) { // a complete form needs nothing that follows it
+		return nil, fmt.Errorf("upload: %w", source.err)
+	}
+	return form, err
+}
+
+// source remembers what went wrong while the bytes arrived: parsers report a body that was cut off as a malformed one.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+func read(r *http.Request, body *bufio.Reader, form *Form, o Options) (*Form, error) {
 	contentType := r.Header.Get("Content-Type")
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -121,12 +143,8 @@ func Read(r *http.Request, o Options) (*Form, error) {
 		media = strings.ToLower(strings.TrimSpace(media))
 		params = nil
 	}
-	head, err := body.Peek(1)
-	if len(head) == 0 {
-		if errors.Is(err, io.EOF) {
-			return form, nil
-		}
-		return nil, readError(err)
+	if head, _ := body.Peek(1); len(head) == 0 {
+		return form, nil
 	}
 	isMultipart := strings.HasPrefix(media, "multipart/")
 	if isMultipart || media == "" || media == "application/octet-stream" {
@@ -144,7 +162,7 @@ func Read(r *http.Request, o Options) (*Form, error) {
 	}
 	data, err := readAll(body, r.ContentLength)
 	if err != nil {
-		return nil, readError(err)
+		return nil, err
 	}
 	switch {
 	case media == "application/x-www-form-urlencoded":
@@ -278,18 +296,10 @@ func readAll(r io.Reader, announced int64) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-func readError(err error) error { return fmt.Errorf("upload: %w", err) }
-
-// multipartError tells a body that is no multipart form from one that did not arrive.
+// multipartError words a body that is no multipart form.
 func multipartError(err error) error {
-	var tooLarge *http.MaxBytesError
-	var netErr interface{ Timeout() bool }
-	switch {
-	case errors.As(err, &tooLarge), errors.As(err, &netErr):
-		return readError(err)
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return &FormError{Public: "The multipart body ends before its last boundary.", Err: err}
-	default:
-		return &FormError{Public: "The multipart body is malformed.", Err: err}
 	}
+	return &FormError{Public: "The multipart body is malformed.", Err: err}
 }
