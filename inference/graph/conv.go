@@ -1,7 +1,9 @@
 package graph
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 
 	"cutout/inference/kernels"
 	"cutout/inference/tensor"
@@ -67,10 +69,11 @@ func (g *convWeights) at(o, i, y, x int) float32 { return g.v[((o*g.cin+i)*g.kh+
 
 // scaleKey makes derived weights that carry an absorbed scale distinct from others of the same tensor.
 func scaleKey(t *tail) string {
-	if t.scale == nil {
-		return ""
+	key := make([]byte, 0, 4*len(t.scale))
+	for _, v := range t.scale {
+		key = binary.LittleEndian.AppendUint32(key, math.Float32bits(v))
 	}
-	return fmt.Sprintf("/%p", t.scale)
+	return string(key)
 }
 
 func scaleAt(t *tail, o int) float32 {

@@ -93,8 +93,8 @@ func unaryOf(call *Call) func(dst, src []float32) {
 	return nil
 }
 
-// binary is an element-wise operation of two values in channel blocks or row-major; a task is a stretch of one plane.
-type binary struct {
+// arithmetic is an element-wise operation of two values in channel blocks or row-major; a task is a stretch of one plane.
+type arithmetic struct {
 	op        byte // + - * / p (PRelu)
 	a, b, dst *store
 	bKind     operand
@@ -154,7 +154,7 @@ func (c *compiler) lowerBinary(call *Call, op byte) bool {
 	if a.Type.DType != tensor.Float32 || b.Type.DType != tensor.Float32 {
 		return false
 	}
-	s := &binary{op: op}
+	s := &arithmetic{op: op}
 	if !slices.Equal(a.Type.Shape, out.Type.Shape) {
 		if op == 'p' || !slices.Equal(b.Type.Shape, out.Type.Shape) {
 			return false
@@ -238,9 +238,9 @@ func (c *compiler) channelBlocks(v *Value, ch int) *store {
 	return st
 }
 
-func (s *binary) tasks() int { return s.planes * s.perPlane }
+func (s *arithmetic) tasks() int { return s.planes * s.perPlane }
 
-func (s *binary) do(x *exec, _ *worker, task int) {
+func (s *arithmetic) do(x *exec, _ *worker, task int) {
 	plane, part := task/s.perPlane, task%s.perPlane
 	lo, hi := plane*s.plane+part*s.chunk, plane*s.plane+min((part+1)*s.chunk, s.plane)
 	d, a, b := x.buf(s.dst)[lo:hi], x.buf(s.a)[lo:hi], x.buf(s.b)
@@ -259,7 +259,7 @@ func (s *binary) do(x *exec, _ *worker, task int) {
 	}
 }
 
-func (s *binary) sliceSlice(d, a, b []float32) {
+func (s *arithmetic) sliceSlice(d, a, b []float32) {
 	if s.swap {
 		a, b = b, a
 	}
@@ -292,7 +292,7 @@ func (s *binary) sliceSlice(d, a, b []float32) {
 	}
 }
 
-func (s *binary) sliceScalar(d, a []float32, k float32) {
+func (s *arithmetic) sliceScalar(d, a []float32, k float32) {
 	a = a[:len(d)]
 	switch {
 	case s.op == '+':

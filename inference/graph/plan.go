@@ -129,6 +129,7 @@ func Compile(a *Analysis, set *kernels.Set, weights *Weights) (*Plan, error) {
 			return nil, err
 		}
 	}
+	var kept []*store
 	for _, v := range a.Outputs {
 		out := planOutput{name: v.Name, typ: v.Type, konst: v.Const}
 		if v.Const == nil {
@@ -137,12 +138,14 @@ func Compile(a *Analysis, set *kernels.Set, weights *Weights) (*Plan, error) {
 				return nil, fmt.Errorf("plan: output %q was never placed", v.Name)
 			}
 			if p.slot < 0 {
-				c.plain(v)
-				p.plain.last = len(c.plan.steps)
+				kept = append(kept, c.plain(v))
 			}
 			out.place = *p
 		}
 		c.plan.outputs = append(c.plan.outputs, out)
+	}
+	for _, s := range kept {
+		s.last = len(c.plan.steps)
 	}
 	c.layOut()
 	return c.plan, nil
