@@ -40,7 +40,7 @@ func Compose(subject, shadow, background *image.NRGBA) *image.NRGBA {
 					}
 					p = over(p, below)
 				}
-				if p != 0 {
+				if p != 0 { // leaves memory that is zero already untouched
 					binary.LittleEndian.PutUint32(d[i:], p)
 				}
 			}

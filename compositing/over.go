@@ -18,8 +18,11 @@ func Over(top, bottom *image.NRGBA) *image.NRGBA {
 			t, b := row(top.Pix, top.Stride, y, 4*w), row(bottom.Pix, bottom.Stride, y, 4*w)
 			d := row(out.Pix, out.Stride, y, 4*w)
 			for i := 0; i < len(d); i += 4 {
-				p := over(binary.LittleEndian.Uint32(t[i:]), binary.LittleEndian.Uint32(b[i:]))
-				if p != 0 {
+				p := binary.LittleEndian.Uint32(t[i:])
+				if p>>24 != 255 { // the common case needs no call
+					p = over(p, binary.LittleEndian.Uint32(b[i:]))
+				}
+				if p != 0 { // leaves memory that is zero already untouched
 					binary.LittleEndian.PutUint32(d[i:], p)
 				}
 			}
@@ -68,11 +71,18 @@ func Flatten(m *image.NRGBA, c color.NRGBA) *image.NRGBA {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	out := image.NewNRGBA(image.Rect(0, 0, w, h))
 	b := packed(c)
+	empty := over(0, b)
 	eachBand(w, h, func(y0, y1 int) {
 		for y := y0; y < y1; y++ {
 			t, d := row(m.Pix, m.Stride, y, 4*w), row(out.Pix, out.Stride, y, 4*w)
 			for i := 0; i < len(d); i += 4 {
-				binary.LittleEndian.PutUint32(d[i:], over(binary.LittleEndian.Uint32(t[i:]), b))
+				p := binary.LittleEndian.Uint32(t[i:])
+				if a := p >> 24; a == 0 {
+					p = empty
+				} else if a != 255 {
+					p = over(p, b)
+				}
+				binary.LittleEndian.PutUint32(d[i:], p)
 			}
 		}
 	})
