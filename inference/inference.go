@@ -71,15 +71,42 @@ type RunOptions struct {
 	Outputs []string // names of the values wanted; empty is the first graph output
 }
 
+// Profile runs the model once more than needed to compile it and tells what each step of its plan took. Models that can only
+// be interpreted have no steps.
+func (m *Model) Profile(ctx context.Context, in map[string]*tensor.Tensor, o RunOptions) ([]graph.StepTime, error) {
+	if _, err := m.Run(ctx, in, o); err != nil {
+		return nil, err
+	}
+	plan, err := m.plan(in, m.wanted(o))
+	if err != nil || plan == nil {
+		return nil, err
+	}
+	return plan.Profile(ctx, in, m.threads(o))
+}
+
+// wanted returns the names of the values a run yields.
+func (m *Model) wanted(o RunOptions) []string {
+	if len(o.Outputs) == 0 && len(m.graph.Outputs) > 0 {
+		return []string{m.graph.Outputs[0].Name}
+	}
+	return o.Outputs
+}
+
+// threads returns how many goroutines a run may use.
+func (m *Model) threads(o RunOptions) int {
+	limit := runtime.GOMAXPROCS(0)
+	if o.Threads <= 0 || o.Threads > limit {
+		return limit
+	}
+	return o.Threads
+}
+
 // Run executes the model. Inputs are row-major tensors by name and must match the declared element types and every
 // declared dimension that is a number. It returns the wanted outputs by name; they are the caller's.
 func (m *Model) Run(ctx context.Context, in map[string]*tensor.Tensor, o RunOptions) (map[string]*tensor.Tensor, error) {
-	wanted := o.Outputs
+	wanted := m.wanted(o)
 	if len(wanted) == 0 {
-		if len(m.graph.Outputs) == 0 {
-			return nil, errors.New("inference: the model declares no output")
-		}
-		wanted = []string{m.graph.Outputs[0].Name}
+		return nil, errors.New("inference: the model declares no output")
 	}
 	if err := m.check(in); err != nil {
 		return nil, err
@@ -91,11 +118,7 @@ func (m *Model) Run(ctx context.Context, in map[string]*tensor.Tensor, o RunOpti
 	if plan == nil {
 		return graph.Interpret(ctx, m.graph, in, wanted)
 	}
-	threads := o.Threads
-	if limit := runtime.GOMAXPROCS(0); threads <= 0 || threads > limit {
-		threads = limit
-	}
-	return plan.Run(ctx, in, threads)
+	return plan.Run(ctx, in, m.threads(o))
 }
 
 // check holds the inputs against what the model declares.

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"cutout/inference/kernels"
@@ -360,6 +361,7 @@ type exec struct {
 	inputs  [][]float32
 	slots   []*tensor.Tensor
 	workers []*worker
+	times   []StepTime // filled by a profiled run
 	mu      sync.Mutex
 	err     error
 }
@@ -406,6 +408,17 @@ func (p *Plan) ArenaBytes() int { return p.arena * 4 }
 // Run executes the plan on up to threads goroutines. It returns ctx's error when ctx ends between two steps.
 // The result is the caller's.
 func (p *Plan) Run(ctx context.Context, in map[string]*tensor.Tensor, threads int) (map[string]*tensor.Tensor, error) {
+	return p.execute(ctx, in, threads, nil)
+}
+
+// Profile is Run, telling what each step took instead of what came out.
+func (p *Plan) Profile(ctx context.Context, in map[string]*tensor.Tensor, threads int) ([]StepTime, error) {
+	times := make([]StepTime, len(p.steps))
+	_, err := p.execute(ctx, in, threads, times)
+	return times, err
+}
+
+func (p *Plan) execute(ctx context.Context, in map[string]*tensor.Tensor, threads int, times []StepTime) (map[string]*tensor.Tensor, error) {
 	var x *exec
 	select {
 	case x = <-p.free:
@@ -413,6 +426,7 @@ func (p *Plan) Run(ctx context.Context, in map[string]*tensor.Tensor, threads in
 		x = &exec{plan: p, arena: alignedFloats(p.arena), inputs: make([][]float32, len(p.inputs)), slots: make([]*tensor.Tensor, p.slots)}
 	}
 	defer p.release(x)
+	x.times = times
 	for i, pi := range p.inputs {
 		t := in[pi.name]
 		if t == nil {
@@ -448,7 +462,7 @@ func (p *Plan) Run(ctx context.Context, in map[string]*tensor.Tensor, threads in
 func (p *Plan) release(x *exec) {
 	clear(x.inputs)
 	clear(x.slots)
-	x.err = nil
+	x.err, x.times = nil, nil
 	select {
 	case p.free <- x:
 	default:
@@ -468,17 +482,31 @@ func (x *exec) run(ctx context.Context, threads int) error {
 	return x.steps(ctx, t)
 }
 
+// StepTime is what one step of a profiled run took.
+type StepTime struct {
+	Name     string
+	Duration time.Duration
+}
+
+// steps runs one step after another.
 func (x *exec) steps(ctx context.Context, t *team) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("inference: panic: %v", r)
 		}
 	}()
-	for _, s := range x.plan.steps {
+	for i, s := range x.plan.steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		start := time.Time{}
+		if x.times != nil {
+			start = time.Now()
+		}
 		t.run(s, s.tasks())
+		if x.times != nil {
+			x.times[i] = StepTime{x.plan.names[i], time.Since(start)}
+		}
 		if x.err != nil {
 			return x.err
 		}
