@@ -1,7 +1,7 @@
 // Package codec turns bytes into upright straight-alpha images and images back into bytes.
 //
 // The picture type is *image.NRGBA: 8 bits a channel, alpha not multiplied into the colours, origin at (0,0),
-// Stride 4*width, EXIF orientation already applied. Masks and alpha planes are *image.Gray.
+// Stride 4*width, EXIF orientation already applied, colours in sRGB. Masks and alpha planes are *image.Gray.
 package codec
 
 import (

@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"slices"
+	"strings"
 
 	"golang.org/x/image/tiff"
 )
@@ -90,6 +91,10 @@ func (h *header) checkPlausible(b []byte) error {
 		if !h.bmp.plausible(h.width, h.height, size) {
 			return errTruncated
 		}
+	case TIFF:
+		if h.implausible {
+			return errTruncated
+		}
 	case GIF:
 		// An LZW code of 12 bits stands for at most 4096 pixels.
 		if int64(h.gif.bounds.Dx())*int64(h.gif.bounds.Dy()) > 4096*size {
@@ -150,13 +155,19 @@ func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, err erro
 	return m, nil
 }
 
-// jpegReader completes what the decoder insists on and other decoders do not: an end marker, and in a four-channel
-// file the Adobe segment that says how its channels are to be read.
+// jpegReader completes what the decoder insists on and other decoders do not: in a file of one scan the end marker, in a
+// four-channel file the Adobe segment that says how its channels are to be read. A file of several scans without its
+// end stays an error, since what is missing would leave it blurred or grey.
 func (h *header) jpegReader(ctx context.Context, b []byte) io.Reader {
-	readers := []io.Reader{bytes.NewReader(b), bytes.NewReader([]byte{0xff, 0xd9})}
+	var readers []io.Reader
 	if h.channels == 4 {
-		adobe := []byte("\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00") // transform 0: plain CMYK
-		readers = append([]io.Reader{bytes.NewReader(adobe)}, bytes.NewReader(b[2:]), readers[1])
+		adobe := "\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00" // transform 0: plain CMYK
+		readers = append(readers, strings.NewReader(adobe))
+		b = b[2:]
+	}
+	readers = append(readers, bytes.NewReader(b))
+	if h.oneScan {
+		readers = append(readers, strings.NewReader("\xff\xd9"))
 	}
 	return &ctxReader{ctx, io.MultiReader(readers...)}
 }

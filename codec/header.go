@@ -31,7 +31,9 @@ type header struct {
 	width, height int    // as stored, before the orientation is applied
 	profile       []byte // ICC profile; for PNG the deflated one
 	dataBytes     int64  // PNG: length of all IDAT chunks together; others: 0
+	implausible   bool   // TIFF: too short for its size
 	channels      int    // JPEG: number of components
+	oneScan       bool   // JPEG: not progressive, all components in the first scan
 	bitsPerPixel  int    // PNG
 	gif           gifFrame
 	bmp           *bmpHeader
@@ -134,14 +136,15 @@ func (h *header) readJPEG(b []byte) error {
 			i += 2
 			continue
 		}
-		if m == 0xda || m == 0xd9 { // scan or end
-			break
-		}
 		n := int(binary.BigEndian.Uint16(b[i+2:]))
-		if n < 2 || i+2+n > len(b) {
+		if m == 0xd9 || n < 2 || i+2+n > len(b) { // end, or damage
 			break
 		}
 		seg := b[i+4 : i+2+n]
+		if m == 0xda { // scan
+			h.oneScan = h.oneScan && len(seg) > 0 && int(seg[0]) == h.channels
+			break
+		}
 		switch {
 		case m == 0xe1 && !seenExif && bytes.HasPrefix(seg, []byte("Exif\x00")) && len(seg) > 6:
 			seenExif = true
@@ -150,6 +153,7 @@ func (h *header) readJPEG(b []byte) error {
 			icc.add(seg)
 		case m >= 0xc0 && m <= 0xc2 && len(seg) > 5 && h.channels == 0:
 			h.channels = int(seg[5])
+			h.oneScan = m != 0xc2
 		}
 		i += 2 + n
 	}
@@ -204,9 +208,10 @@ func (h *header) readPNG(b []byte) error {
 
 // What readTIFF and exifOrientation look at in the first directory of a TIFF file.
 const (
-	tiffOrientation = 0x0112
-	tiffPlanar      = 0x011c
-	tiffNextSubfile = 0
+	tiffBitsPerSample = 0x0102
+	tiffCompression   = 0x0103
+	tiffOrientation   = 0x0112
+	tiffPlanar        = 0x011c
 )
 
 func (h *header) readTIFF(b []byte) error {
@@ -216,13 +221,15 @@ func (h *header) readTIFF(b []byte) error {
 	}
 	h.width, h.height = c.Width, c.Height
 	h.Orientation = 1
-	samples := 1
+	samples, compression := 1, uint32(1)
 	next := walkIFD0(b, func(tag uint16, value uint32, count uint32) {
 		switch tag {
 		case tiffOrientation:
 			h.Orientation = int(value)
-		case 0x0102: // BitsPerSample
+		case tiffBitsPerSample:
 			samples = int(min(count, 255))
+		case tiffCompression:
+			compression = value
 		case tiffPlanar:
 			if value == 2 && samples > 1 {
 				err = fmt.Errorf("separate colour planes are not supported")
@@ -230,6 +237,13 @@ func (h *header) readTIFF(b []byte) error {
 		}
 	})
 	h.HasAlpha = samples == 4
-	h.Animated = next != tiffNextSubfile
+	h.Animated = next != 0 // another directory follows
+	// Pixels that an uncompressed, run-length, LZW or deflate byte can stand for; fax codes know no such bound, but each
+	// row takes a bit at least.
+	if most := 8 * 1400 * int64(len(b)); compression < 2 || compression > 4 {
+		h.implausible = int64(h.width)*int64(h.height) > most
+	} else {
+		h.implausible = int64(h.height) > 8*int64(len(b))
+	}
 	return err
 }
