@@ -302,35 +302,6 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-func TestHalf(t *testing.T) {
-	t.Parallel()
-	for i := range 1 << 16 {
-		b := uint16(i)
-		sign := 1.0
-		if b&0x8000 != 0 {
-			sign = -1
-		}
-		exponent, mantissa := int(b>>10&0x1f), float64(b&0x3ff)
-		var want float64
-		switch exponent {
-		case 0:
-			want = math.Ldexp(mantissa, -24)
-		case 31:
-			want = math.Inf(1)
-			if mantissa != 0 {
-				want = math.NaN()
-			}
-		default:
-			want = math.Ldexp(1024+mantissa, exponent-25)
-		}
-		want = math.Copysign(want, sign)
-		got := float64(half(b))
-		if got != want && !(math.IsNaN(got) && math.IsNaN(want)) || math.Signbit(got) != math.Signbit(want) && !math.IsNaN(want) {
-			t.Fatalf("half(%#04x) = %g, want %g", b, got, want)
-		}
-	}
-}
-
 // message builds a protobuf message by hand: what the writers of models do not let one make.
 type message []byte
 

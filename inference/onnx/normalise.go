@@ -394,13 +394,18 @@ func readDim(msg []byte) (graph.Dim, error) {
 	return d, err
 }
 
-// message writes a length-delimited field whose content body writes.
+// message writes a length-delimited field whose content body writes. The length goes before the content once it is
+// known: messages are small, so that moving them costs less than a buffer for each.
 func (w *writer) message(k key, body func()) {
-	outer := w.out
-	w.out = nil
+	w.out = protowire.AppendVarint(w.out, uint64(k))
+	start := len(w.out)
 	body()
-	inner := w.out
-	w.out = protowire.AppendBytes(protowire.AppendVarint(outer, uint64(k)), inner)
+	end := len(w.out)
+	w.out = protowire.AppendVarint(w.out, uint64(end-start))
+	var size [10]byte
+	n := copy(size[:], w.out[end:])
+	copy(w.out[start+n:], w.out[start:end])
+	copy(w.out[start:], size[:n])
 }
 
 func (w *writer) string(k key, s string) {

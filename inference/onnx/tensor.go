@@ -137,9 +137,9 @@ func (t *tensorMessage) build() (*tensor.Tensor, error) {
 	}
 	switch t.dataType {
 	case typeFloat16:
-		return widen(data, half, shape), nil
+		return widen(data, tensor.FromFloat16, shape), nil
 	case typeBFloat16:
-		return widen(data, brain, shape), nil
+		return widen(data, tensor.FromBFloat16, shape), nil
 	}
 	return fromRaw(data, dtype, shape)
 }
@@ -185,9 +185,9 @@ func fromInts(v []int64, dataType int64, dtype tensor.DType, shape []int) (*tens
 			bits = binary.LittleEndian.AppendUint16(bits, uint16(x))
 		}
 		if dataType == typeFloat16 {
-			return widen(bits, half, shape), nil
+			return widen(bits, tensor.FromFloat16, shape), nil
 		}
-		return widen(bits, brain, shape), nil
+		return widen(bits, tensor.FromBFloat16, shape), nil
 	case tensor.Int8:
 		return narrow[int8](v, shape)
 	case tensor.Int16:
@@ -229,21 +229,4 @@ func widen(data []byte, float func(uint16) float32, shape []int) *tensor.Tensor 
 		out[i] = float(binary.LittleEndian.Uint16(data[2*i:]))
 	}
 	return tensor.Of(out, shape...)
-}
-
-// brain returns the float32 that the bits of a bfloat16 stand for: they are its upper half.
-func brain(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
-
-// half returns the float32 that the bits of an IEEE 754 binary16 stand for. Every one has an exact float32.
-func half(b uint16) float32 {
-	sign := uint32(b&0x8000) << 16
-	exponent, mantissa := uint32(b>>10)&0x1f, uint32(b&0x3ff)
-	switch exponent {
-	case 0: // zero and subnormals: mantissa × 2⁻²⁴
-		v := float32(mantissa) * 0x1p-24
-		return math.Float32frombits(math.Float32bits(v) | sign)
-	case 0x1f: // infinities and NaN
-		return math.Float32frombits(sign | 0x7f800000 | mantissa<<13)
-	}
-	return math.Float32frombits(sign | (exponent+112)<<23 | mantissa<<13)
 }
