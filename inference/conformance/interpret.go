@@ -67,6 +67,15 @@ func Interpret(data []byte, inputs map[string]*tensor.Tensor) (map[string]*tenso
 	return outputs, nil
 }
 
+// BrokenPromiseError says that an operator does not do what the package ops promises of every operator.
+type BrokenPromiseError struct{ Reason string }
+
+func (e *BrokenPromiseError) Error() string { return e.Reason }
+
+func broken(format string, args ...any) error {
+	return &BrokenPromiseError{fmt.Sprintf(format, args...)}
+}
+
 func call(n *ops.Node, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	op, err := ops.Lookup(n.Domain, n.OpType, n.Opset)
 	if err != nil {
@@ -82,39 +91,44 @@ func call(n *ops.Node, in []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	}
 	for i, t := range in {
 		if checksum(t) != before[i] {
-			return nil, fmt.Errorf("%s changed its input %d", n, i)
+			return nil, broken("%s changed its input %d", n, i)
 		}
 	}
 	if op.Infer == nil {
 		return out, nil
 	}
-	types := make([]ops.Type, len(in))
-	for i, t := range in {
-		if t != nil {
-			types[i] = ops.Type{DType: t.DType(), Shape: t.Shape()}
-		}
-	}
+	types := typesOf(in)
 	for known, consts := range map[bool][]*tensor.Tensor{true: in, false: make([]*tensor.Tensor, len(in))} {
 		foretold, err := op.Infer(n, types, consts)
 		if errors.Is(err, ops.ErrDynamic) {
 			if known {
-				return nil, fmt.Errorf("%s: shape unknown with every input known", n)
+				return nil, broken("%s: shape unknown with every input known", n)
 			}
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: Infer refuses what Eval takes: %w", n, err)
+			return nil, broken("%s: Infer refuses what Eval takes: %v", n, err)
 		}
 		for i, t := range out {
 			if t == nil {
 				continue
 			}
 			if i >= len(foretold) || foretold[i].DType != t.DType() || !slices.Equal(foretold[i].Shape, t.Shape()) {
-				return nil, fmt.Errorf("%s: Infer foretells %v, Eval yields %s %v as output %d", n, foretold, t.DType(), t.Shape(), i)
+				return nil, broken("%s: Infer foretells %v, Eval yields %s %v as output %d", n, foretold, t.DType(), t.Shape(), i)
 			}
 		}
 	}
 	return out, nil
+}
+
+func typesOf(in []*tensor.Tensor) []ops.Type {
+	types := make([]ops.Type, len(in))
+	for i, t := range in {
+		if t != nil {
+			types[i] = ops.Type{DType: t.DType(), Shape: t.Shape()}
+		}
+	}
+	return types
 }
 
 var seed = maphash.MakeSeed()

@@ -214,7 +214,7 @@ func withAxisBroadcast(infer Infer, run compute) (Infer, compute) {
 		if axis < 0 {
 			axis += len(a)
 		}
-		if axis < 0 || axis+len(b) > len(a) {
+		if axis < 0 || axis > len(a)-len(b) {
 			return nil, fmt.Errorf("axis %d does not place shape %v in %v", axis, b, a)
 		}
 		out := slices.Repeat([]int{1}, len(a))
