@@ -1,60 +1,70 @@
 package graph
 
 import (
-	"fmt"
 	"math"
 	"slices"
+	"strings"
 
+	"cutout/inference/kernels"
 	"cutout/inference/tensor"
 )
 
-// unary is an element-wise function of one value; a task is a stretch of it.
-type unary struct {
+// chain is a row of element-wise operations, run one after another over a stretch that stays in L1. All values have one shape
+// and one layout; a task is a stretch of one plane (of a channel block, or of a channel in row-major pictures).
+type chain struct {
 	src, dst *store
-	f        func(dst, src []float32)
+	ops      []microOp
+	lanes    int // 16 in blocks, 1 in row-major
+	plane    int // elements a plane
+	planes   int
 	chunk    int
+	perPlane int
 }
 
-// chunkOf splits n elements so that stretches stay in L1 and there are tasks to share.
-func chunkOf(n int) int { return max(1024, min(16384, (n+3)/4)+15) &^ 15 }
-
-func (s *unary) tasks() int { return (s.dst.size + s.chunk - 1) / s.chunk }
-
-func (s *unary) do(x *exec, _ *worker, task int) {
-	lo, hi := task*s.chunk, min((task+1)*s.chunk, s.dst.size)
-	s.f(x.buf(s.dst)[lo:hi], x.buf(s.src)[lo:hi])
+// microOp is one operation of a chain on what the operations before it left.
+type microOp struct {
+	op   kernels.Op
+	kind operand
+	st   *store            // full, channel, scalar
+	k    [block]float32    // constant
+	f    func(d []float32) // function, in place
+	div  bool              // division instead of op
+	swap bool              // the operand is the left side; division only
 }
 
-// each lifts a scalar function to slices.
-func each(f func(float32) float32) func(dst, src []float32) {
-	return func(dst, src []float32) {
-		src = src[:len(dst)]
-		for i := range dst {
-			dst[i] = f(src[i])
+type operand uint8
+
+const (
+	constant operand = iota // one number
+	full                    // a value of the same shape
+	channel                 // one number a channel
+	scalar                  // one number known at run time
+	function
+)
+
+// splat repeats a number over a block.
+func splat(v float32) (b [block]float32) {
+	for i := range b {
+		b[i] = v
+	}
+	return b
+}
+
+func arith(op kernels.Op, v float32) microOp { return microOp{op: op, k: splat(v)} }
+
+func each(f func(float32) float32) microOp {
+	return microOp{kind: function, f: func(d []float32) {
+		for i, v := range d {
+			d[i] = f(v)
 		}
-	}
+	}}
 }
 
-func clampSlice(lo, hi float32) func(dst, src []float32) {
-	return func(dst, src []float32) {
-		src = src[:len(dst)]
-		for i := range dst {
-			dst[i] = min(max(src[i], lo), hi)
-		}
-	}
-}
-
-func sigmoid(dst, src []float32) {
-	src = src[:len(dst)]
-	for i := range dst {
-		dst[i] = float32(1 / (1 + math.Exp(-float64(src[i]))))
-	}
-}
-
-// unaryOf returns the slice function of a call, nil where there is none. All of them keep padding lanes finite.
-func unaryOf(call *Call) func(dst, src []float32) {
+// unaryOps returns the micro-operations of a function of one value, nil where there is none. All of them keep padding
+// lanes finite. Relu and Clip with a NaN bound are not taken.
+func unaryOps(call *Call) []microOp {
 	a := call.Node.Attrs
-	alpha := func(name string, def float32) float32 {
+	number := func(name string, def float32) float32 {
 		v, err := a.Float(name, def)
 		if err != nil {
 			return float32(math.NaN())
@@ -63,158 +73,202 @@ func unaryOf(call *Call) func(dst, src []float32) {
 	}
 	switch call.Node.OpType {
 	case "Relu":
-		return clampSlice(0, float32(math.Inf(1)))
+		return []microOp{arith(kernels.Max, 0)}
 	case "Clip":
 		if lo, hi, ok := clipRange(call); ok {
-			return clampSlice(lo, hi)
+			return []microOp{arith(kernels.Max, lo), arith(kernels.Min, hi)}
 		}
-	case "Sigmoid":
-		return sigmoid
-	case "Tanh":
-		return each(func(v float32) float32 { return float32(math.Tanh(float64(v))) })
 	case "LeakyRelu":
-		k := alpha("alpha", 0.01)
-		return each(func(v float32) float32 {
-			if v < 0 {
-				return v * k
-			}
-			return v
-		})
+		return []microOp{arith(kernels.PRelu, number("alpha", 0.01))}
 	case "HardSigmoid":
-		k, b := alpha("alpha", 0.2), alpha("beta", 0.5)
-		return each(func(v float32) float32 { return min(max(k*v+b, 0), 1) })
-	case "HardSwish":
-		return each(func(v float32) float32 { return v * min(max(v/6+0.5, 0), 1) })
+		return []microOp{
+			arith(kernels.Mul, number("alpha", 0.2)), arith(kernels.Add, number("beta", 0.5)),
+			arith(kernels.Max, 0), arith(kernels.Min, 1),
+		}
 	case "Neg":
-		return each(func(v float32) float32 { return -v })
+		return []microOp{arith(kernels.Mul, -1)}
+	case "Sigmoid":
+		return []microOp{each(func(v float32) float32 { return float32(1 / (1 + math.Exp(-float64(v)))) })}
+	case "Tanh":
+		return []microOp{each(func(v float32) float32 { return float32(math.Tanh(float64(v))) })}
+	case "HardSwish":
+		return []microOp{each(func(v float32) float32 { return v * min(max(v/6+0.5, 0), 1) })}
 	case "Abs":
-		return each(func(v float32) float32 { return float32(math.Abs(float64(v))) })
+		return []microOp{each(func(v float32) float32 { return float32(math.Abs(float64(v))) })}
 	}
 	return nil
 }
 
-// arithmetic is an element-wise operation of two values in channel blocks or row-major; a task is a stretch of one plane.
-type arithmetic struct {
-	op        byte // + - * / p (PRelu)
-	a, b, dst *store
-	bKind     operand
-	swap      bool // the broadcast operand is the left one
-	plane     int  // elements for which a per-channel operand stays the same block
-	lanes     int
-	chunk     int
-	perPlane  int
-	planes    int
+// binaryOps tells of arithmetic of two values: the operation, and whether it is a division.
+func binaryOps(call *Call) (op kernels.Op, div, ok bool) {
+	switch call.Node.OpType {
+	case "Add":
+		return kernels.Add, false, true
+	case "Sub":
+		return kernels.Sub, false, true
+	case "Mul":
+		return kernels.Mul, false, true
+	case "Div":
+		return 0, true, true
+	case "PRelu":
+		return kernels.PRelu, false, true
+	}
+	return 0, false, false
 }
 
-type operand uint8
-
-const (
-	full operand = iota
-	scalar
-	channel // one value a channel
-)
-
-// lowerElementwise handles functions of one value and arithmetic of two, in the layout their inputs are in.
-func (c *compiler) lowerElementwise(call *Call) bool {
-	if len(call.Out) != 1 || call.Out[0] == nil || call.Out[0].Type.DType != tensor.Float32 || len(call.In) == 0 || call.In[0] == nil {
-		return false
+// link turns one call into micro-operations on `from`, one of its inputs. It reports false where the call is not
+// element-wise, its other input is not at hand before step `at`, or shapes do not fit.
+func (c *compiler) link(call *Call, from *Value, blocked bool, at int) ([]microOp, bool) {
+	if len(call.Out) != 1 || call.Out[0] == nil || call.Out[0].Type.DType != tensor.Float32 ||
+		call.Node.Domain != "" && call.Node.Domain != "ai.onnx" || !slices.Equal(from.Type.Shape, call.Out[0].Type.Shape) {
+		return nil, false
 	}
-	out := call.Out[0]
-	if tensor.Count(out.Type.Shape) == 0 {
-		return false
-	}
-	if f := unaryOf(call); f != nil {
-		in := call.In[0]
-		if in.Const != nil {
-			return false
+	if call.In[0] == from {
+		if ops := unaryOps(call); ops != nil {
+			return ops, true
 		}
-		s := &unary{f: f}
-		if c.isBlocked(in) {
-			s.src = c.single(in)
-			s.dst = c.newBlocked(out)
-		} else {
-			s.src = c.plain(in)
-			s.dst = c.newPlain(out)
-		}
-		s.chunk = chunkOf(s.dst.size)
-		c.shares = append(c.shares, share{s.dst, s.src, len(c.plan.steps)})
-		c.emit(call.Node.OpType, s, []*store{s.src}, s.dst)
-		return true
 	}
-	ops := map[string]byte{"Add": '+', "Sub": '-', "Mul": '*', "Div": '/', "PRelu": 'p'}
-	op, ok := ops[call.Node.OpType]
-	if !ok || len(call.In) != 2 || call.In[1] == nil {
-		return false
+	op, div, ok := binaryOps(call)
+	if !ok || len(call.In) != 2 || call.In[0] == nil || call.In[1] == nil {
+		return nil, false
 	}
-	return c.lowerBinary(call, op)
-}
-
-func (c *compiler) lowerBinary(call *Call, op byte) bool {
-	a, b, out := call.In[0], call.In[1], call.Out[0]
-	if a.Type.DType != tensor.Float32 || b.Type.DType != tensor.Float32 {
-		return false
+	other, swap := call.In[1], false
+	if other == from && call.In[0] != from {
+		other, swap = call.In[0], true
 	}
-	s := &arithmetic{op: op}
-	if !slices.Equal(a.Type.Shape, out.Type.Shape) {
-		if op == 'p' || !slices.Equal(b.Type.Shape, out.Type.Shape) {
-			return false
-		}
-		a, b, s.swap = b, a, true
+	if other.Type.DType != tensor.Float32 || swap && op == kernels.PRelu && !div {
+		return nil, false
 	}
-	if a.Const != nil {
-		return false
+	if other.Const == nil && other.Producer != nil && (c.order[other.Producer] >= at || c.places[other] == nil) {
+		return nil, false
 	}
-	size := tensor.Count(b.Type.Shape)
-	blocked := is4D(out) && (c.isBlocked(a) || c.isBlocked(b))
+	m := microOp{op: op, div: div, swap: swap && div}
+	shape := from.Type.Shape
 	switch {
-	case slices.Equal(b.Type.Shape, out.Type.Shape):
-		s.bKind = full
-	case size == 1 && len(b.Type.Shape) <= len(out.Type.Shape):
-		s.bKind = scalar
-	case is4D(out) && isChannel(b.Type.Shape, out.Type.Shape):
-		s.bKind = channel
+	case slices.Equal(other.Type.Shape, shape):
+		m.kind = full
+	case tensor.Count(other.Type.Shape) == 1 && len(other.Type.Shape) <= len(shape):
+		m.kind = scalar
+		if other.Const != nil {
+			m.kind, m.k = constant, splat(tensor.Values[float32](other.Const)[0])
+		}
+	case is4D(from) && isChannel(other.Type.Shape, shape) && (blocked || shape[0] == 1):
+		m.kind = channel
 	default:
+		return nil, false
+	}
+	if blocked && div && (m.kind != constant || swap) {
+		return nil, false // a division could leave NaN in padding lanes
+	}
+	if div && !swap && m.kind == constant {
+		m = arith(kernels.Mul, 1/m.k[0])
+	}
+	switch m.kind {
+	case full:
+		m.st = c.inLayout(other, blocked)
+	case scalar:
+		m.st = c.plain(other)
+	case channel:
+		m.st = c.plain(other)
+		if blocked {
+			m.st = c.channelBlocks(other, shape[1])
+		}
+	}
+	if swap && !div && op == kernels.Sub {
+		return []microOp{m, arith(kernels.Mul, -1)}, true // b - a = -(a - b)
+	}
+	return []microOp{m}, true
+}
+
+func (c *compiler) inLayout(v *Value, blocked bool) *store {
+	if blocked {
+		return c.single(v)
+	}
+	return c.plain(v)
+}
+
+// lowerElementwise begins a chain at call and draws in the calls that follow it, as long as each is read by the next alone.
+func (c *compiler) lowerElementwise(call *Call) bool {
+	at := c.order[call]
+	from := elementwiseInput(call)
+	if from == nil || tensor.Count(from.Type.Shape) == 0 {
 		return false
 	}
-	if blocked && op == '/' && s.bKind != scalar {
-		blocked = false // a division could leave NaN in padding lanes
+	blocked := c.isBlocked(from)
+	if is4D(from) && !blocked && len(call.In) == 2 {
+		// The other operand may be in blocks already.
+		if other := call.In[1]; other != nil && other != from && is4D(other) && c.isBlocked(other) && slices.Equal(other.Type.Shape, from.Type.Shape) {
+			blocked = true
+		}
 	}
-	if !blocked && s.bKind == channel && out.Type.Shape[0] != 1 {
+	ops, ok := c.link(call, from, blocked, at)
+	if !ok && blocked {
+		blocked = false
+		ops, ok = c.link(call, from, blocked, at)
+	}
+	if !ok {
 		return false
+	}
+	names := []string{call.Node.OpType}
+	out := call.Out[0]
+	for !out.Output && len(out.Users) == 1 {
+		next := out.Users[0]
+		more, ok := c.link(next, out, blocked, at)
+		if !ok {
+			break
+		}
+		ops = append(ops, more...)
+		names = append(names, next.Node.OpType)
+		c.done[next] = true
+		out = next.Out[0]
+	}
+	s := &chain{src: c.inLayout(from, blocked), ops: ops, lanes: 1}
+	reads := []*store{s.src}
+	again := false
+	for _, m := range ops {
+		if m.st != nil {
+			reads = append(reads, m.st)
+			again = again || m.st == s.src
+		}
 	}
 	if blocked {
 		n, ch, h, w := dims(out)
-		s.lanes, s.plane, s.planes = block, h*w*block, n*blocksOf(ch)
-		s.a = c.single(a)
-		switch s.bKind {
-		case full:
-			s.b = c.single(b)
-		case scalar:
-			s.b = c.plain(b)
-		default:
-			s.b = c.channelBlocks(b, ch)
-		}
 		s.dst = c.newBlocked(out)
+		s.lanes, s.plane, s.planes = block, h*w*block, n*blocksOf(ch)
 	} else {
-		s.a, s.b = c.plain(a), c.plain(b)
 		s.dst = c.newPlain(out)
-		s.lanes, s.plane, s.planes = 1, s.dst.size, 1
-		if s.bKind == channel {
+		s.plane, s.planes = s.dst.size, 1
+		if slices.ContainsFunc(ops, func(m microOp) bool { return m.kind == channel }) {
 			_, ch, h, w := dims(out)
 			s.plane, s.planes = h*w, ch
 		}
 	}
-	s.chunk = chunkOf(s.plane)
+	s.chunk = (max(512, min(2048, (s.plane+3)/4)) + block - 1) &^ (block - 1)
 	s.perPlane = (s.plane + s.chunk - 1) / s.chunk
-	c.shares = append(c.shares, share{s.dst, s.a, len(c.plan.steps)})
-	c.emit(fmt.Sprintf("%s %v", call.Node.OpType, out.Type.Shape), s, []*store{s.a, s.b}, s.dst)
+	if !again {
+		c.shares = append(c.shares, share{s.dst, s.src, len(c.plan.steps)})
+	}
+	c.emit("Chain "+strings.Join(names, "+"), s, reads, s.dst)
 	return true
+}
+
+// elementwiseInput returns the run-time input that has the shape of the call's output, nil where there is none.
+func elementwiseInput(call *Call) *Value {
+	if len(call.Out) != 1 || call.Out[0] == nil {
+		return nil
+	}
+	for _, v := range call.In {
+		if v != nil && v.Const == nil && v.Type.DType == tensor.Float32 && slices.Equal(v.Type.Shape, call.Out[0].Type.Shape) {
+			return v
+		}
+	}
+	return nil
 }
 
 // isChannel tells whether shape broadcasts over picture along the channels only, the same for every picture.
 func isChannel(shape, picture []int) bool {
 	if len(shape) == 4 {
-		return (shape[0] == 1 && picture[0] == 1 || shape[0] == picture[0]) && shape[1] == picture[1] && shape[2] == 1 && shape[3] == 1
+		return shape[0] == picture[0] && shape[1] == picture[1] && shape[2] == 1 && shape[3] == 1
 	}
 	return len(shape) == 3 && picture[0] == 1 && shape[0] == picture[1] && shape[1] == 1 && shape[2] == 1
 }
@@ -238,94 +292,62 @@ func (c *compiler) channelBlocks(v *Value, ch int) *store {
 	return st
 }
 
-func (s *arithmetic) tasks() int { return s.planes * s.perPlane }
+func (s *chain) tasks() int { return s.planes * s.perPlane }
 
-func (s *arithmetic) do(x *exec, _ *worker, task int) {
+func (s *chain) do(x *exec, _ *worker, task int) {
 	plane, part := task/s.perPlane, task%s.perPlane
 	lo, hi := plane*s.plane+part*s.chunk, plane*s.plane+min((part+1)*s.chunk, s.plane)
-	d, a, b := x.buf(s.dst)[lo:hi], x.buf(s.a)[lo:hi], x.buf(s.b)
-	switch {
-	case s.bKind == full:
-		s.sliceSlice(d, a, b[lo:hi])
-	case s.bKind == scalar:
-		s.sliceScalar(d, a, b[0])
-	case s.lanes == 1:
-		s.sliceScalar(d, a, b[plane])
-	default:
-		k := b[plane*block:][:block]
-		for i := 0; i < len(d); i += block {
-			s.sliceSlice(d[i:i+block], a[i:i+block], k)
+	d, cur := x.buf(s.dst)[lo:hi], x.buf(s.src)[lo:hi]
+	set := x.plan.kernels
+	for i := range s.ops {
+		m := &s.ops[i]
+		var k [block]float32
+		var b []float32
+		switch m.kind {
+		case function:
+			copy(d, cur)
+			m.f(d)
+			cur = d
+			continue
+		case full:
+			b = x.buf(m.st)[lo:hi]
+		case scalar:
+			k = splat(x.buf(m.st)[0])
+			b = k[:]
+		case channel:
+			if s.lanes == block {
+				b = x.buf(m.st)[plane*block:][:block]
+			} else {
+				k = splat(x.buf(m.st)[plane])
+				b = k[:]
+			}
+		default:
+			b = m.k[:]
 		}
+		if len(b) == block && len(d) < block {
+			b = b[:len(d)]
+		}
+		if m.div {
+			divide(d, cur, b, m.swap)
+		} else {
+			set.Arithmetic(m.op, d, cur, b)
+		}
+		cur = d
 	}
 }
 
-func (s *arithmetic) sliceSlice(d, a, b []float32) {
-	if s.swap {
-		a, b = b, a
+// divide computes d = a/b, or b/a where swap is set; b may be one block against all.
+func divide(d, a, b []float32, swap bool) {
+	mask := -1
+	if len(b) == block {
+		mask = block - 1
 	}
-	a, b = a[:len(d)], b[:len(d)]
-	switch s.op {
-	case '+':
-		for i := range d {
-			d[i] = a[i] + b[i]
-		}
-	case '-':
-		for i := range d {
-			d[i] = a[i] - b[i]
-		}
-	case '*':
-		for i := range d {
-			d[i] = a[i] * b[i]
-		}
-	case '/':
-		for i := range d {
-			d[i] = a[i] / b[i]
-		}
-	case 'p':
-		for i := range d {
-			v := a[i]
-			if v < 0 {
-				v *= b[i]
-			}
-			d[i] = v
-		}
-	}
-}
-
-func (s *arithmetic) sliceScalar(d, a []float32, k float32) {
-	a = a[:len(d)]
-	switch {
-	case s.op == '+':
-		for i := range d {
-			d[i] = a[i] + k
-		}
-	case s.op == '-' && s.swap:
-		for i := range d {
-			d[i] = k - a[i]
-		}
-	case s.op == '-':
-		for i := range d {
-			d[i] = a[i] - k
-		}
-	case s.op == '*':
-		for i := range d {
-			d[i] = a[i] * k
-		}
-	case s.op == '/' && s.swap:
-		for i := range d {
-			d[i] = k / a[i]
-		}
-	case s.op == '/':
-		for i := range d {
-			d[i] = a[i] / k
-		}
-	case s.op == 'p':
-		for i := range d {
-			v := a[i]
-			if v < 0 {
-				v *= k
-			}
-			d[i] = v
+	for i := range d {
+		v := b[i&mask]
+		if swap {
+			d[i] = v / a[i]
+		} else {
+			d[i] = a[i] / v
 		}
 	}
 }

@@ -14,19 +14,20 @@ func (s *blockStep) convert(dst, src []float32, task int) {
 	blocks := blocksOf(s.ch)
 	n, b := task/blocks, task%blocks
 	d := dst[task*s.hw*block:][:s.hw*block]
-	for i := range block {
-		ch := b*block + i
-		if ch >= s.ch {
-			for p := i; p < len(d); p += block {
-				d[p] = 0
+	have := min(block, s.ch-b*block)
+	if have < block {
+		clear(d)
+	}
+	// Sixteen pixels at a time, so that the stretch of d stays in L1 while the channels are dealt into it.
+	for p := 0; p < s.hw; p += block {
+		end := min(p+block, s.hw)
+		for i := range have {
+			plane := src[(n*s.ch+b*block+i)*s.hw:][p:end]
+			q := p*block + i
+			for _, v := range plane {
+				d[q] = v
+				q += block
 			}
-			continue
-		}
-		plane := src[(n*s.ch+ch)*s.hw:][:s.hw]
-		p := i
-		for _, v := range plane {
-			d[p] = v
-			p += block
 		}
 	}
 }

@@ -16,6 +16,12 @@ func (c *compiler) lower(call *Call) error {
 		switch call.Node.OpType {
 		case "Conv":
 			fast = c.lowerConv(call)
+		case "ConvTranspose":
+			fast = c.lowerConvTranspose(call)
+		case "BatchNormalization":
+			fast = c.lowerNorm(call)
+		case "Transpose":
+			fast = c.lowerTranspose(call)
 		case "MaxPool", "AveragePool":
 			fast = c.lowerPool(call)
 		case "GlobalAveragePool":
@@ -196,10 +202,13 @@ type tail struct {
 	out          *Value // what the last absorbed call yields
 }
 
+// noLimit is the clamp that changes nothing.
+var noLimit = struct{ lo, hi float32 }{float32(math.Inf(-1)), float32(math.Inf(1))}
+
 // absorb follows the single reader of a convolution's output through scale, shift, addition and clamping, as far as one
 // epilogue can do the work: y = clamp(x*scale + shift + pre, lo, hi) + post. Additions of other values only where sums is set.
 func (c *compiler) absorb(call *Call, sums bool) tail {
-	t := tail{out: call.Out[0], lo: float32(math.Inf(-1)), hi: float32(math.Inf(1))}
+	t := tail{out: call.Out[0], lo: noLimit.lo, hi: noLimit.hi}
 	_, channels, _, _ := dims(t.out)
 	at := c.order[call]
 	for !t.out.Output && len(t.out.Users) == 1 {

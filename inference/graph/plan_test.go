@@ -237,6 +237,16 @@ func TestFusion(t *testing.T) {
 		"prelu": func(n *net) []string {
 			return []string{n.node("PRelu", nil, n.node("Conv", conv, "x", n.weights(24, 24, 3, 3)), n.weights(24, 1, 1))}
 		},
+		"batch norm alone": func(n *net) []string {
+			a := n.node("Relu", nil, norm(n, n.node("AveragePool", ops.Attrs{"kernel_shape": ints(2, 2)}, "x")))
+			return []string{a, norm(n, a)}
+		},
+		"subtract and divide": func(n *net) []string {
+			a := n.node("Conv", conv, "x", n.weights(24, 24, 3, 3))
+			one := n.constant("one", tensor.Scalar(float32(1)))
+			s := n.node("Sigmoid", nil, a)
+			return []string{n.node("Sub", nil, one, s), n.node("Div", nil, one, n.node("Add", nil, s, one)), n.node("Sub", nil, s, n.weights(24, 1, 1)), n.node("Div", nil, a, n.node("Add", nil, s, one))}
+		},
 		"two scales of one weight": func(n *net) []string {
 			w := n.weights(24, 24, 3, 3)
 			return []string{norm(n, n.node("Conv", conv, "x", w)), norm(n, n.node("Conv", conv, "x", w)), n.node("Conv", conv, "x", w)}
@@ -298,6 +308,38 @@ func TestPoolAndResize(t *testing.T) {
 			t.Run(fmt.Sprint(shape), func(t *testing.T) { n.sameAsReference(t, shape, outs...) })
 		}
 	}
+}
+
+func TestTransposedConvolutions(t *testing.T) {
+	shape := []int{2, 20, 6, 7}
+	n := newNet(6, shape...)
+	var outs []string
+	for _, tc := range []ops.Attrs{
+		{"kernel_shape": ints(2, 2), "strides": ints(2, 2)},
+		{"kernel_shape": ints(3, 3), "strides": ints(2, 2), "pads": ints(1, 1, 1, 1), "output_padding": ints(1, 1)},
+		{"kernel_shape": ints(4, 4), "strides": ints(2, 2), "pads": ints(1, 1, 1, 1)},
+		{"kernel_shape": ints(3, 3), "strides": ints(1, 1), "dilations": ints(2, 2)},
+		{"kernel_shape": ints(3, 3), "strides": ints(2, 2), "auto_pad": "SAME_UPPER"},
+		{"kernel_shape": ints(3, 3), "strides": ints(2, 2), "auto_pad": "SAME_LOWER"},
+		{"kernel_shape": ints(3, 3), "strides": ints(3, 2), "output_shape": ints(17, 14)},
+	} {
+		k := tc["kernel_shape"].([]int64)[0]
+		y := n.node("ConvTranspose", tc, "x", n.weights(20, 18, int(k), int(k)), n.weights(18))
+		outs = append(outs, y, n.node("Relu", nil, n.node("ConvTranspose", tc, "x", n.weights(20, 5, int(k), int(k)))))
+	}
+	n.sameAsReference(t, shape, outs...)
+}
+
+func TestTranspose(t *testing.T) {
+	shape := []int{2, 6, 7, 20}
+	n := newNet(7, shape...)
+	x := n.node("Transpose", ops.Attrs{"perm": ints(0, 3, 1, 2)}, "x")
+	y := n.node("Conv", ops.Attrs{"kernel_shape": ints(1, 1)}, x, n.weights(35, 20, 1, 1))
+	z := n.node("Transpose", ops.Attrs{"perm": ints(0, 2, 3, 1)}, y)
+	p := n.node("GlobalAveragePool", nil, y)
+	q := n.node("Transpose", ops.Attrs{"perm": ints(0, 2, 3, 1)}, p)
+	r := n.node("Transpose", ops.Attrs{"perm": ints(3, 2, 1, 0)}, "x")
+	n.sameAsReference(t, shape, x, y, z, q, r)
 }
 
 func TestRunErrors(t *testing.T) {

@@ -178,3 +178,41 @@ func gatherLerpGeneric(dst, src []float32, off0, off1 []int, w []float32) {
 		}
 	}
 }
+
+func arithmeticGeneric(op Op, dst, a, b []float32) {
+	a = a[:len(dst)]
+	if len(b) == Block && len(dst) > Block {
+		for i := 0; i < len(dst); i += Block {
+			n := min(Block, len(dst)-i)
+			arithmeticGeneric(op, dst[i:i+n], a[i:i+n], b[:n])
+		}
+		return
+	}
+	b = b[:len(dst)]
+	switch op {
+	case Add:
+		for i := range dst {
+			dst[i] = a[i] + b[i]
+		}
+	case Sub:
+		for i := range dst {
+			dst[i] = a[i] - b[i]
+		}
+	case Mul:
+		for i := range dst {
+			dst[i] = a[i] * b[i]
+		}
+	case Max:
+		for i := range dst {
+			dst[i] = max(a[i], b[i])
+		}
+	case Min:
+		for i := range dst {
+			dst[i] = min(a[i], b[i])
+		}
+	case PRelu:
+		for i := range dst {
+			dst[i] = max(a[i], 0) + min(a[i], 0)*b[i]
+		}
+	}
+}

@@ -54,6 +54,19 @@ type TileShape struct {
 	Pos   int // between the 36 positions of the transformed tiles
 }
 
+// Op is an element-wise operation.
+type Op uint8
+
+// Element-wise operations of Set.Arithmetic.
+const (
+	Add   Op = iota // a + b
+	Sub             // a - b
+	Mul             // a * b
+	Max             // the larger
+	Min             // the smaller
+	PRelu           // a where it is positive, else a * b
+)
+
 // Set is one implementation of all kernels.
 type Set struct {
 	Name string
@@ -74,13 +87,15 @@ type Set struct {
 	Lerp func(dst, a, b []float32, w float32)
 	// GatherLerp computes dst[x] = src[off0[x]/4...] + (src[off1[x]/4...] - src[off0[x]/4...])*w[x] over len(w) blocks.
 	GatherLerp func(dst, src []float32, off0, off1 []int, w []float32)
+	// Arithmetic computes dst[i] = a[i] op b[i], or a[i] op b[i%16] where b is one block. dst may be a or b.
+	Arithmetic func(op Op, dst, a, b []float32)
 }
 
 // Generic returns the plain Go kernels.
 func Generic() *Set {
 	return &Set{
 		Name: "generic", Gemm: gemmGeneric, WinogradInput: winogradInputGeneric, WinogradOutput: winogradOutputGeneric,
-		MaxTaps: maxTapsGeneric, DepthwiseTaps: depthwiseTapsGeneric, Lerp: lerpGeneric, GatherLerp: gatherLerpGeneric,
+		MaxTaps: maxTapsGeneric, DepthwiseTaps: depthwiseTapsGeneric, Lerp: lerpGeneric, GatherLerp: gatherLerpGeneric, Arithmetic: arithmeticGeneric,
 	}
 }
 

@@ -2639,6 +2639,147 @@ loop:
 	VZEROUPPER
 	RET
 
+// func addAVX512(call *byte)
+// Requires: AVX, AVX512F
+TEXT ·addAVX512(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VPXORQ Z15, Z15, Z15
+
+loop:
+	VMOVUPS (DX), Z0
+	VADDPS  (CX), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func subAVX512(call *byte)
+// Requires: AVX, AVX512F
+TEXT ·subAVX512(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VPXORQ Z15, Z15, Z15
+
+loop:
+	VMOVUPS (DX), Z0
+	VSUBPS  (CX), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func mulAVX512(call *byte)
+// Requires: AVX, AVX512F
+TEXT ·mulAVX512(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VPXORQ Z15, Z15, Z15
+
+loop:
+	VMOVUPS (DX), Z0
+	VMULPS  (CX), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func maxAVX512(call *byte)
+// Requires: AVX, AVX512F
+TEXT ·maxAVX512(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VPXORQ Z15, Z15, Z15
+
+loop:
+	VMOVUPS (DX), Z0
+	VMAXPS  (CX), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func minAVX512(call *byte)
+// Requires: AVX, AVX512F
+TEXT ·minAVX512(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VPXORQ Z15, Z15, Z15
+
+loop:
+	VMOVUPS (DX), Z0
+	VMINPS  (CX), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func preluAVX512(call *byte)
+// Requires: AVX, AVX512F
+TEXT ·preluAVX512(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VPXORQ Z15, Z15, Z15
+
+loop:
+	VMOVUPS (DX), Z0
+	VMINPS  Z15, Z0, Z1
+	VMAXPS  Z15, Z0, Z0
+	VMULPS  (CX), Z1, Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
 // func gemm6x1AVX2(call *byte)
 // Requires: AVX, FMA3
 TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-8
@@ -4723,5 +4864,167 @@ loop:
 	ADDQ         $0x40, SI
 	DECQ         R10
 	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func addAVX2(call *byte)
+// Requires: AVX
+TEXT ·addAVX2(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VXORPS Y15, Y15, Y15
+
+loop:
+	VMOVUPS (DX), Y0
+	VADDPS  (CX), Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DX), Y2
+	VADDPS  32(CX), Y2, Y2
+	VMOVUPS Y2, 32(SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func subAVX2(call *byte)
+// Requires: AVX
+TEXT ·subAVX2(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VXORPS Y15, Y15, Y15
+
+loop:
+	VMOVUPS (DX), Y0
+	VSUBPS  (CX), Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DX), Y2
+	VSUBPS  32(CX), Y2, Y2
+	VMOVUPS Y2, 32(SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func mulAVX2(call *byte)
+// Requires: AVX
+TEXT ·mulAVX2(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VXORPS Y15, Y15, Y15
+
+loop:
+	VMOVUPS (DX), Y0
+	VMULPS  (CX), Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DX), Y2
+	VMULPS  32(CX), Y2, Y2
+	VMOVUPS Y2, 32(SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func maxAVX2(call *byte)
+// Requires: AVX
+TEXT ·maxAVX2(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VXORPS Y15, Y15, Y15
+
+loop:
+	VMOVUPS (DX), Y0
+	VMAXPS  (CX), Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DX), Y2
+	VMAXPS  32(CX), Y2, Y2
+	VMOVUPS Y2, 32(SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func minAVX2(call *byte)
+// Requires: AVX
+TEXT ·minAVX2(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VXORPS Y15, Y15, Y15
+
+loop:
+	VMOVUPS (DX), Y0
+	VMINPS  (CX), Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DX), Y2
+	VMINPS  32(CX), Y2, Y2
+	VMOVUPS Y2, 32(SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func preluAVX2(call *byte)
+// Requires: AVX
+TEXT ·preluAVX2(SB), NOSPLIT, $0-8
+	MOVQ   call+0(FP), DI
+	MOVQ   (DI), SI
+	MOVQ   8(DI), DX
+	MOVQ   16(DI), CX
+	MOVQ   24(DI), R8
+	MOVQ   32(DI), R9
+	VXORPS Y15, Y15, Y15
+
+loop:
+	VMOVUPS (DX), Y0
+	VMINPS  Y15, Y0, Y1
+	VMAXPS  Y15, Y0, Y0
+	VMULPS  (CX), Y1, Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS 32(DX), Y2
+	VMINPS  Y15, Y2, Y3
+	VMAXPS  Y15, Y2, Y2
+	VMULPS  32(CX), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS Y2, 32(SI)
+	ADDQ    $0x40, DX
+	ADDQ    R9, CX
+	ADDQ    $0x40, SI
+	DECQ    R8
+	JNZ     loop
 	VZEROUPPER
 	RET

@@ -180,6 +180,28 @@ func TestLerp(t *testing.T) {
 	})
 }
 
+func TestArithmetic(t *testing.T) {
+	eachNative(t, func(t *testing.T, set *Set) {
+		r := rand.New(rand.NewPCG(9, 10))
+		for op := Add; op <= PRelu; op++ {
+			for _, n := range []int{1, 5, 15, 16, 17, 32, 100, 160} {
+				a := random(r, n)
+				for _, b := range [][]float32{random(r, n), random(r, Block)} {
+					if len(b) < n && len(b) != Block || len(b) == Block && n < Block {
+						continue
+					}
+					want := make([]float32, n)
+					arithmeticGeneric(op, want, a, b)
+					got, check := guarded(t, n)
+					set.Arithmetic(op, got, a, b)
+					check()
+					near(t, fmt.Sprintf("op %d of %d with %d", op, n, len(b)), got, want, 1e-6)
+				}
+			}
+		}
+	})
+}
+
 func TestSelect(t *testing.T) {
 	if s, err := Select("generic"); err != nil || s.Name != "generic" {
 		t.Fatalf("generic: %v, %v", s, err)

@@ -42,19 +42,24 @@ type lerpCall struct {
 	weight                         float32
 }
 
+type arithCall struct {
+	dst, a, b unsafe.Pointer
+	n, step   int
+}
+
 func native() []*Set {
 	var sets []*Set
 	x := cpu.X86
 	if x.HasAVX512F && x.HasAVX512DQ && x.HasAVX512VL {
 		sets = append(sets, &Set{
 			Name: "avx512", Gemm: gemmAVX512, WinogradInput: winogradInput512, WinogradOutput: winogradOutput512,
-			MaxTaps: maxTaps512, DepthwiseTaps: depthwiseTaps512, Lerp: lerp512, GatherLerp: gatherLerp512,
+			MaxTaps: maxTaps512, DepthwiseTaps: depthwiseTaps512, Lerp: lerp512, GatherLerp: gatherLerp512, Arithmetic: arithmetic512,
 		})
 	}
 	if x.HasAVX2 && x.HasFMA {
 		sets = append(sets, &Set{
 			Name: "avx2", Gemm: gemmAVX2, WinogradInput: winogradInput2, WinogradOutput: winogradOutput2,
-			MaxTaps: maxTaps2, DepthwiseTaps: depthwiseTaps2, Lerp: lerp2, GatherLerp: gatherLerp2,
+			MaxTaps: maxTaps2, DepthwiseTaps: depthwiseTaps2, Lerp: lerp2, GatherLerp: gatherLerp2, Arithmetic: arithmetic2,
 		})
 	}
 	return sets
@@ -312,4 +317,73 @@ func gatherLerp512(dst, src []float32, off0, off1 []int, w []float32) {
 func gatherLerp2(dst, src []float32, off0, off1 []int, w []float32) {
 	c := newGatherCall(dst, src, off0, off1, w)
 	gatherLerpAVX2((*byte)(unsafe.Pointer(&c)))
+}
+
+// newArithCall covers the whole blocks of dst; what is left over is the caller's.
+func newArithCall(dst, a, b []float32) (c arithCall, whole int) {
+	whole = len(dst) &^ (Block - 1)
+	if whole == 0 {
+		return c, 0
+	}
+	_ = a[whole-1]
+	c = arithCall{dst: ptr(dst, 0), a: ptr(a, 0), b: ptr(b, 0), n: whole / Block}
+	if len(b) == Block {
+		return c, whole
+	}
+	_ = b[whole-1]
+	c.step = Block * 4
+	return c, whole
+}
+
+// arithmeticRest finishes the elements after the whole blocks.
+func arithmeticRest(op Op, dst, a, b []float32, whole int) {
+	if whole == len(dst) {
+		return
+	}
+	if len(b) != Block || len(dst) < Block {
+		b = b[whole:]
+	}
+	arithmeticGeneric(op, dst[whole:], a[whole:], b)
+}
+
+func arithmetic512(op Op, dst, a, b []float32) {
+	c, whole := newArithCall(dst, a, b)
+	if arg := (*byte)(unsafe.Pointer(&c)); whole > 0 {
+		switch op {
+		case Add:
+			addAVX512(arg)
+		case Sub:
+			subAVX512(arg)
+		case Mul:
+			mulAVX512(arg)
+		case Max:
+			maxAVX512(arg)
+		case Min:
+			minAVX512(arg)
+		case PRelu:
+			preluAVX512(arg)
+		}
+	}
+	arithmeticRest(op, dst, a, b, whole)
+}
+
+func arithmetic2(op Op, dst, a, b []float32) {
+	c, whole := newArithCall(dst, a, b)
+	if arg := (*byte)(unsafe.Pointer(&c)); whole > 0 {
+		switch op {
+		case Add:
+			addAVX2(arg)
+		case Sub:
+			subAVX2(arg)
+		case Mul:
+			mulAVX2(arg)
+		case Max:
+			maxAVX2(arg)
+		case Min:
+			minAVX2(arg)
+		case PRelu:
+			preluAVX2(arg)
+		}
+	}
+	arithmeticRest(op, dst, a, b, whole)
 }

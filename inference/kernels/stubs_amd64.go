@@ -79,6 +79,36 @@ func lerpAVX512(call *byte)
 //go:noescape
 func gatherLerpAVX512(call *byte)
 
+// addAVX512 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func addAVX512(call *byte)
+
+// subAVX512 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func subAVX512(call *byte)
+
+// mulAVX512 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func mulAVX512(call *byte)
+
+// maxAVX512 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func maxAVX512(call *byte)
+
+// minAVX512 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func minAVX512(call *byte)
+
+// preluAVX512 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func preluAVX512(call *byte)
+
 // gemm6x1AVX2 computes 6 pixels x 16 channels a tile, g.tiles tiles; see gemmGeneric.
 //
 //go:noescape
@@ -123,3 +153,33 @@ func lerpAVX2(call *byte)
 //
 //go:noescape
 func gatherLerpAVX2(call *byte)
+
+// addAVX2 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func addAVX2(call *byte)
+
+// subAVX2 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func subAVX2(call *byte)
+
+// mulAVX2 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func mulAVX2(call *byte)
+
+// maxAVX2 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func maxAVX2(call *byte)
+
+// minAVX2 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func minAVX2(call *byte)
+
+// preluAVX2 computes call.n blocks element by element; see the generic twin.
+//
+//go:noescape
+func preluAVX2(call *byte)

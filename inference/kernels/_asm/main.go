@@ -711,6 +711,64 @@ func gatherLerp(s isa) {
 	RET()
 }
 
+// Offsets of the fields of arithCall.
+const (
+	aDst = iota * 8
+	aA
+	aB
+	aN
+	aStep
+)
+
+// arithmetic emits dst = a op b over n blocks, where b advances by step bytes a block: 64, or 0 for one block against all.
+func arithmetic(s isa, op string) {
+	name := op + s.name
+	TEXT(name, NOSPLIT, "func(call *byte)")
+	Doc(name + " computes call.n blocks element by element; see the generic twin.")
+	Pragma("noescape")
+	call, dst, a, b, n, step := RDI, RSI, RDX, RCX, R8, R9
+	Load(Param("call"), call)
+	at := func(off int) Mem { return Mem{Base: call, Disp: off} }
+	MOVQ(at(aDst), dst)
+	MOVQ(at(aA), a)
+	MOVQ(at(aB), b)
+	MOVQ(at(aN), n)
+	MOVQ(at(aStep), step)
+	zero := s.vec[15]
+	s.zero(zero)
+	Label("loop")
+	for h := range s.halves {
+		x, y := s.vec[2*h], s.vec[2*h+1]
+		VMOVUPS(Mem{Base: a, Disp: h * s.bytes}, x)
+		m := Mem{Base: b, Disp: h * s.bytes}
+		switch op {
+		case "add":
+			VADDPS(m, x, x)
+		case "sub":
+			VSUBPS(m, x, x)
+		case "mul":
+			VMULPS(m, x, x)
+		case "max":
+			VMAXPS(m, x, x)
+		case "min":
+			VMINPS(m, x, x)
+		case "prelu": // max(x,0) + min(x,0)*b
+			VMINPS(zero, x, y)
+			VMAXPS(zero, x, x)
+			VMULPS(m, y, y)
+			VADDPS(y, x, x)
+		}
+		VMOVUPS(x, Mem{Base: dst, Disp: h * s.bytes})
+	}
+	ADDQ(imm(64), a)
+	ADDQ(step, b)
+	ADDQ(imm(64), dst)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
 func main() {
 	ConstraintExpr("!noasm")
 	for _, s := range []isa{avx512(), avx2()} {
@@ -732,6 +790,9 @@ func main() {
 		taps(s, true)
 		lerp(s)
 		gatherLerp(s)
+		for _, op := range []string{"add", "sub", "mul", "max", "min", "prelu"} {
+			arithmetic(s, op)
+		}
 	}
 	Generate()
 }
