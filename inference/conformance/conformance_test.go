@@ -2,11 +2,15 @@ package conformance
 
 import (
 	"archive/zip"
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"cutout/inference"
+	"cutout/inference/tensor"
 )
 
 // nodeTests finds the directory that fetch.sh fills, beside go.mod.
@@ -33,12 +37,33 @@ func nodeTests(t *testing.T) fs.FS {
 	return os.DirFS(dir)
 }
 
-// runners are what every case runs through.
+// runners are what every case runs through: the registry of operators alone, and the engine as callers see it, once
+// on the best kernels of this machine and once on the portable ones.
 var runners = []struct {
 	name string
 	run  Runner
 }{
 	{"interpreter", Interpret},
+	{"engine", engine("auto")},
+	{"engine generic", engine("generic")},
+}
+
+func engine(cpu string) Runner {
+	return func(data []byte, inputs map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error) {
+		m, err := inference.Load(data, inference.Config{CPU: cpu})
+		if err != nil {
+			return nil, err
+		}
+		o := inference.RunOptions{Threads: 2}
+		for _, v := range m.Outputs() {
+			o.Outputs = append(o.Outputs, v.Name)
+		}
+		given := map[string]*tensor.Tensor{}
+		for _, v := range m.Inputs() {
+			given[v.Name] = inputs[v.Name]
+		}
+		return m.Run(context.Background(), given, o)
+	}
 }
 
 // omissions names the cases of claimed operators that are left out on purpose, beside those that need an element
