@@ -360,7 +360,12 @@ func (m *resizeMode) round(x, scale float32) int {
 		return int(math.Floor(v))
 	case m.nearest == "ceil":
 		return int(math.Ceil(v))
-	case m.nearest == "round_prefer_ceil":
+	}
+	// A tie may be off by rounding: ONNX Runtime takes what is within 1e-6 for one.
+	if tie := math.Floor(v) + 0.5; math.Abs(v-tie) <= 1e-6 {
+		v = tie
+	}
+	if m.nearest == "round_prefer_ceil" {
 		return int(math.Floor(v + 0.5))
 	}
 	return int(math.Ceil(v - 0.5))
@@ -546,6 +551,9 @@ func pick[T any](p *ResizePlan, x []T, shape []int, fill T) []T {
 // resample interpolates one axis after the other. Axes that shrink come first: that costs least, and no
 // intermediate has more elements than the larger of input and output.
 func resample[T float32 | float64](p *ResizePlan, x []T, shape []int) ([]T, error) {
+	if tensorCount(p.Out) == 0 {
+		return nil, nil
+	}
 	shape = slices.Clone(shape)
 	axes := slices.Clone(p.Axes)
 	slices.SortStableFunc(axes, func(a, b ResizeAxis) int {

@@ -141,7 +141,7 @@ func (m *gridMode) taps(v float64, size int) []gridTap {
 	switch {
 	case v != v:
 		v = -1e9
-	case m.padding == "border":
+	case m.padding == "border" && m.mode != "cubic":
 		v = min(max(v, 0), float64(size-1))
 	case m.padding == "reflection":
 		v = reflect(v, lo, hi)
