@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 
 	"cutout/inference/ops"
@@ -22,12 +23,8 @@ func Interpret(data []byte, inputs map[string]*tensor.Tensor) (map[string]*tenso
 		return nil, err
 	}
 	values := map[string]*tensor.Tensor{}
-	for name, t := range m.initializers {
-		values[name] = t
-	}
-	for name, t := range inputs {
-		values[name] = t
-	}
+	maps.Copy(values, m.initializers)
+	maps.Copy(values, inputs)
 	for _, n := range m.nodes {
 		if _, err := ops.Lookup(n.Domain, n.OpType, n.Opset); err != nil {
 			return nil, err

@@ -207,8 +207,7 @@ func (s sample) try() (err error) {
 		}
 	}
 	_, err = call(&s.node, s.in)
-	var promise *BrokenPromiseError
-	if errors.As(err, &promise) {
+	if _, ok := errors.AsType[*BrokenPromiseError](err); ok {
 		return fmt.Errorf("%s: %w", describe(), err)
 	}
 	return nil

@@ -120,8 +120,11 @@ func runCase(cases fs.FS, dir string, run Runner) (r Result) {
 		}
 	}
 	sets, err := fs.Glob(cases, path.Join(dir, "test_data_set_*"))
-	if err != nil || len(sets) == 0 {
-		return fail(fmt.Errorf("no data sets (%v)", err))
+	if err != nil {
+		return fail(err)
+	}
+	if len(sets) == 0 {
+		return fail(errors.New("no data sets"))
 	}
 	for _, set := range sets {
 		inputs, err := readSet(cases, set, "input", m.inputs)

@@ -78,8 +78,8 @@ func planRows(shape []int, strides ...[]int) rowPlan {
 			p.strides[k] = append(p.strides[k], step[k])
 		}
 	}
-	for d := len(shape) - 1; d >= 0; d-- {
-		switch shape[d] {
+	for d, dim := range slices.Backward(shape) {
+		switch dim {
 		case 0:
 			return rowPlan{empty: true}
 		case 1:
@@ -92,13 +92,13 @@ func planRows(shape []int, strides ...[]int) rowPlan {
 			}
 		}
 		if merge {
-			size *= shape[d]
+			size *= dim
 			continue
 		}
 		if !first {
 			flush()
 		}
-		size, first = shape[d], false
+		size, first = dim, false
 		for k := range strides {
 			step[k] = strides[k][d]
 		}

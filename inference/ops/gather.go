@@ -79,7 +79,7 @@ func runGather(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, erro
 			index = append(index, o*shape[axis]+k)
 		}
 	}
-	return one(takeBlocks(out[0].Shape, in[0], index, block, nil)), nil
+	return one(takeBlocks(out[0].Shape, in[0], index, block)), nil
 }
 
 func inferGatherElements(n *Node, in []Type, consts []*tensor.Tensor) ([]Type, error) {
@@ -137,7 +137,7 @@ func runGatherElements(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tens
 	if err != nil {
 		return nil, err
 	}
-	return one(takeBlocks(out[0].Shape, in[0], offsets, 1, nil)), nil
+	return one(takeBlocks(out[0].Shape, in[0], offsets, 1)), nil
 }
 
 // tupleWidth returns how many leading dimensions, after the batch ones, the last dimension of the indices addresses.
@@ -214,7 +214,7 @@ func runGatherND(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, er
 	if err != nil {
 		return nil, err
 	}
-	return one(takeBlocks(out[0].Shape, in[0], blocks, volume(in[0].Shape()[batch+width:]), nil)), nil
+	return one(takeBlocks(out[0].Shape, in[0], blocks, volume(in[0].Shape()[batch+width:]))), nil
 }
 
 // reductionOf reads how a scatter combines an update with what is there.
@@ -411,7 +411,7 @@ func runCompress(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, er
 			}
 		}
 	}
-	return one(takeBlocks(out[0].Shape, in[0], index, block, nil)), nil
+	return one(takeBlocks(out[0].Shape, in[0], index, block)), nil
 }
 
 func inferReverseSequence(n *Node, in []Type, consts []*tensor.Tensor) ([]Type, error) {
@@ -469,7 +469,7 @@ func runReverseSequence(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Ten
 			index[i] = step*shape[1] + batch
 		}
 	}
-	return one(takeBlocks(shape, in[0], index, volume(shape[2:]), nil)), nil
+	return one(takeBlocks(shape, in[0], index, volume(shape[2:]))), nil
 }
 
 // nonZero returns the flat positions of the elements that are not zero.
@@ -555,5 +555,5 @@ func runOneHot(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, erro
 			picks[(i/inner*depth+int(x))*inner+i%inner] = 1
 		}
 	}
-	return one(takeBlocks(out[0].Shape, in[2], picks, 1, nil)), nil
+	return one(takeBlocks(out[0].Shape, in[2], picks, 1)), nil
 }

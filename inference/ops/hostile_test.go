@@ -89,9 +89,13 @@ func (c chance) tensor() *tensor.Tensor {
 func (c chance) inputs() []*tensor.Tensor {
 	in := make([]*tensor.Tensor, c.IntN(6))
 	for i := range in {
+		like := 2 // what the first input suggests: 0 its type, 1 a list as long as its shape
+		if i > 0 && in[0] != nil {
+			like = c.IntN(3)
+		}
 		switch {
 		case c.IntN(10) == 0:
-		case i > 0 && in[0] != nil && c.IntN(2) == 0:
+		case like == 0:
 			// Another tensor of the first one's type, often of its shape: else nearly every node is refused early.
 			shape := in[0].Shape()
 			if c.IntN(2) == 0 {
@@ -102,7 +106,7 @@ func (c chance) inputs() []*tensor.Tensor {
 				v[k] = c.float()
 			}
 			in[i] = convert(tensor.Of(v, shape...), in[0].DType())
-		case i > 0 && in[0] != nil && c.IntN(2) == 0:
+		case like == 1:
 			v := make([]int64, []int{in[0].Rank(), 2 * in[0].Rank(), 1}[c.IntN(3)])
 			for k := range v {
 				v[k] = c.integer()
@@ -223,6 +227,7 @@ func try(op *Op, c chance) (ok bool, err error) {
 // TestHostile feeds every operator nodes that mostly make no sense: they are errors, never panics, and what Infer
 // says is what Eval does.
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	rounds := 300
 	if testing.Short() {
 		rounds = 100

@@ -68,58 +68,49 @@ func transpose(t *tensor.Tensor, perm []int) *tensor.Tensor {
 	return dst
 }
 
-// takeBlocks returns a tensor of the given shape made of blocks of src: block i is src's block index[i], or fill
-// (a tensor of one element; nil for zeros) where index[i] is negative.
-func takeBlocks(shape []int, src *tensor.Tensor, index []int, block int, fill *tensor.Tensor) *tensor.Tensor {
+// takeBlocks returns a tensor of the given shape made of blocks of src: block i is src's block index[i], or zeros
+// where index[i] is negative.
+func takeBlocks(shape []int, src *tensor.Tensor, index []int, block int) *tensor.Tensor {
 	switch src.DType() {
 	case tensor.Float32:
-		return take[float32](shape, src, index, block, fill)
+		return take[float32](shape, src, index, block)
 	case tensor.Float64:
-		return take[float64](shape, src, index, block, fill)
+		return take[float64](shape, src, index, block)
 	case tensor.Int8:
-		return take[int8](shape, src, index, block, fill)
+		return take[int8](shape, src, index, block)
 	case tensor.Int16:
-		return take[int16](shape, src, index, block, fill)
+		return take[int16](shape, src, index, block)
 	case tensor.Int32:
-		return take[int32](shape, src, index, block, fill)
+		return take[int32](shape, src, index, block)
 	case tensor.Int64:
-		return take[int64](shape, src, index, block, fill)
+		return take[int64](shape, src, index, block)
 	case tensor.Uint8:
-		return take[uint8](shape, src, index, block, fill)
+		return take[uint8](shape, src, index, block)
 	case tensor.Uint16:
-		return take[uint16](shape, src, index, block, fill)
+		return take[uint16](shape, src, index, block)
 	case tensor.Uint32:
-		return take[uint32](shape, src, index, block, fill)
+		return take[uint32](shape, src, index, block)
 	case tensor.Uint64:
-		return take[uint64](shape, src, index, block, fill)
+		return take[uint64](shape, src, index, block)
 	default:
-		return take[bool](shape, src, index, block, fill)
+		return take[bool](shape, src, index, block)
 	}
 }
 
-func take[T tensor.Element](shape []int, src *tensor.Tensor, index []int, block int, filler *tensor.Tensor) *tensor.Tensor {
+func take[T tensor.Element](shape []int, src *tensor.Tensor, index []int, block int) *tensor.Tensor {
 	v := tensor.Values[T](src)
 	dst := make([]T, tensor.Count(shape))
-	var pad T
-	if filler != nil {
-		pad = tensor.Values[T](filler)[0]
-	}
 	if block == 1 {
 		for i, k := range index {
-			if k < 0 {
-				dst[i] = pad
-			} else {
+			if k >= 0 {
 				dst[i] = v[k]
 			}
 		}
 		return tensor.Of(dst, shape...)
 	}
 	for i, k := range index {
-		d := dst[i*block : (i+1)*block]
-		if k < 0 {
-			fill(d, pad)
-		} else {
-			copy(d, v[k*block:(k+1)*block])
+		if k >= 0 {
+			copy(dst[i*block:(i+1)*block], v[k*block:(k+1)*block])
 		}
 	}
 	return tensor.Of(dst, shape...)

@@ -175,7 +175,7 @@ func runPad(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, error) 
 		}
 		next := append([]int(nil), t.Shape()...)
 		next[d] = len(along)
-		t = takeBlocks(next, t, index, block, nil)
+		t = takeBlocks(next, t, index, block)
 	}
 	return one(t), nil
 }

@@ -193,11 +193,10 @@ func reduce[T tensor.Number](op string, t *tensor.Tensor, folded []bool, shape [
 		return tensor.Of(dst, shape...), nil
 	}
 	acc := make([]float64, count)
-	finish := func(float64) float64 { return 0 }
+	var finish func(float64) float64
 	switch op {
 	case "ReduceSum", "ReduceMean":
 		sumRow(&p, acc, src)
-		finish = nil
 		if op == "ReduceMean" {
 			if folds == 0 && !float && count > 0 {
 				return nil, fmt.Errorf("nothing to average in shape %v", t.Shape())
@@ -210,13 +209,10 @@ func reduce[T tensor.Number](op string, t *tensor.Tensor, folded []bool, shape [
 	case "ReduceProd":
 		fill(acc, 1)
 		foldRow(&p, acc, src, func(a float64, x T) float64 { return a * float64(x) })
-		finish = nil
 	case "ReduceL1":
 		foldRow(&p, acc, src, func(a float64, x T) float64 { return a + math.Abs(float64(x)) })
-		finish = nil
 	case "ReduceSumSquare", "ReduceL2":
 		foldRow(&p, acc, src, func(a float64, x T) float64 { return a + float64(x)*float64(x) })
-		finish = nil
 		if op == "ReduceL2" {
 			finish = math.Sqrt
 		}
@@ -239,7 +235,6 @@ func reduce[T tensor.Number](op string, t *tensor.Tensor, folded []bool, shape [
 		for i, a := range acc {
 			acc[i] = math.Log(a) + top[i]
 		}
-		finish = nil
 	default:
 		return nil, fmt.Errorf("unknown reduction %s", op)
 	}
@@ -551,7 +546,7 @@ func runTopK(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, error)
 			}
 		}
 	}
-	results := []*tensor.Tensor{takeBlocks(out[0].Shape, t, picks, 1, nil), tensor.Of(ranks, out[0].Shape...)}
+	results := []*tensor.Tensor{takeBlocks(out[0].Shape, t, picks, 1), tensor.Of(ranks, out[0].Shape...)}
 	return results[:len(out)], nil
 }
 

@@ -862,7 +862,7 @@ func runTrilu(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, error
 			index[i] = i
 		}
 	}
-	return one(takeBlocks(shape, in[0], index, 1, nil)), nil
+	return one(takeBlocks(shape, in[0], index, 1)), nil
 }
 
 func inferEyeLike(n *Node, in []Type, consts []*tensor.Tensor) ([]Type, error) {

@@ -14,10 +14,10 @@ func fixed(f func(float64) float64) scalarFunc {
 	return func(*Node) (func(float64) float64, error) { return f, nil }
 }
 
-// withAlpha binds the attributes alpha and beta (or whatever the operator calls them).
-func withAlpha(a string, aDef float32, b string, bDef float32, f func(alpha, beta, x float64) float64) scalarFunc {
+// withAlpha binds attribute alpha and, where b names one, a second.
+func withAlpha(aDef float32, b string, bDef float32, f func(alpha, beta, x float64) float64) scalarFunc {
 	return func(n *Node) (func(float64) float64, error) {
-		alpha, err := n.Attrs.Float(a, aDef)
+		alpha, err := n.Attrs.Float("alpha", aDef)
 		if err != nil {
 			return nil, err
 		}
@@ -44,12 +44,12 @@ func unaryOps() []Op {
 		{"Atan", 7, 0, fixed(math.Atan)},
 		{"Atanh", 9, 0, fixed(math.Atanh)},
 		{"Ceil", 1, 0, fixed(math.Ceil)},
-		{"Celu", 12, 0, withAlpha("alpha", 1, "", 0, func(a, _, x float64) float64 {
+		{"Celu", 12, 0, withAlpha(1, "", 0, func(a, _, x float64) float64 {
 			return max(0, x) + min(0, a*math.Expm1(x/a))
 		})},
 		{"Cos", 7, 0, fixed(math.Cos)},
 		{"Cosh", 9, 0, fixed(math.Cosh)},
-		{"Elu", 1, 0, withAlpha("alpha", 1, "", 0, func(a, _, x float64) float64 {
+		{"Elu", 1, 0, withAlpha(1, "", 0, func(a, _, x float64) float64 {
 			if x >= 0 {
 				return x
 			}
@@ -59,7 +59,7 @@ func unaryOps() []Op {
 		{"Exp", 1, 0, fixed(math.Exp)},
 		{"Floor", 1, 0, fixed(math.Floor)},
 		{"Gelu", 20, 0, gelu},
-		{"HardSigmoid", 1, 0, withAlpha("alpha", 0.2, "beta", 0.5, func(a, b, x float64) float64 {
+		{"HardSigmoid", 1, 0, withAlpha(0.2, "beta", 0.5, func(a, b, x float64) float64 {
 			return max(0, min(1, a*x+b))
 		})},
 		{"HardSwish", 14, 0, fixed(func(x float64) float64 { return x * max(0, min(1, x/6+0.5)) })},
@@ -68,18 +68,18 @@ func unaryOps() []Op {
 		{"Reciprocal", 1, 0, fixed(func(x float64) float64 { return 1 / x })},
 		{"Round", 11, 0, fixed(math.RoundToEven)},
 		// The constants of opset 1 were cut off after four digits.
-		{"Selu", 1, 5, withAlpha("alpha", 1.6732, "gamma", 1.0507, selu)},
-		{"Selu", 6, 0, withAlpha("alpha", 1.67326319217681884765625, "gamma", 1.05070102214813232421875, selu)},
+		{"Selu", 1, 5, withAlpha(1.6732, "gamma", 1.0507, selu)},
+		{"Selu", 6, 0, withAlpha(1.67326319217681884765625, "gamma", 1.05070102214813232421875, selu)},
 		{"Sigmoid", 1, 0, fixed(sigmoid)},
 		{"Sin", 7, 0, fixed(math.Sin)},
 		{"Sinh", 9, 0, fixed(math.Sinh)},
 		{"Softplus", 1, 0, fixed(softplus)},
 		{"Softsign", 1, 0, fixed(func(x float64) float64 { return x / (1 + math.Abs(x)) })},
 		{"Sqrt", 1, 0, fixed(math.Sqrt)},
-		{"Swish", 24, 0, withAlpha("alpha", 1, "", 0, func(a, _, x float64) float64 { return x * sigmoid(a*x) })},
+		{"Swish", 24, 0, withAlpha(1, "", 0, func(a, _, x float64) float64 { return x * sigmoid(a*x) })},
 		{"Tan", 7, 0, fixed(math.Tan)},
 		{"Tanh", 1, 0, fixed(math.Tanh)},
-		{"ThresholdedRelu", 10, 0, withAlpha("alpha", 1, "", 0, func(a, _, x float64) float64 {
+		{"ThresholdedRelu", 10, 0, withAlpha(1, "", 0, func(a, _, x float64) float64 {
 			if x > a {
 				return x
 			}
