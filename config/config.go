@@ -80,8 +80,9 @@ type Fetch struct {
 	Allow       []netip.Prefix `name:"fetch-allow" env:"CUTOUT_FETCH_ALLOW" placeholder:"CIDR" help:"Private range that URLs may point to, on any port (repeatable)."`
 	OnlyAllowed bool           `name:"fetch-only-allowed" env:"CUTOUT_FETCH_ONLY_ALLOWED" help:"Fetch from the ranges of --fetch-allow only; without any, nothing is fetched."`
 	Timeout     time.Duration  `name:"fetch-timeout" default:"15s" env:"CUTOUT_FETCH_TIMEOUT" help:"Longest time one fetch may take, redirects included."`
-	Concurrency int            `name:"fetch-concurrency" default:"32" env:"CUTOUT_FETCH_CONCURRENCY" help:"Fetches at a time; 0 for any number."`
-	Rate        float64        `name:"fetch-rate" default:"0" env:"CUTOUT_FETCH_RATE" help:"Fetches a second over all requests; 0 for any number."`
+	MaxFile     Bytes          `name:"fetch-max-file" default:"64MB" env:"CUTOUT_FETCH_MAX_FILE" help:"Largest file fetched, whatever a dialect takes."`
+	Concurrency int            `name:"fetch-concurrency" default:"16" env:"CUTOUT_FETCH_CONCURRENCY" help:"Fetches at a time; the others wait."`
+	Rate        float64        `name:"fetch-rate" default:"50" env:"CUTOUT_FETCH_RATE" help:"Fetches a second over all requests."`
 }
 
 // Validate reports the first setting that cannot work.
@@ -89,14 +90,19 @@ func (f Fetch) Validate() error {
 	switch {
 	case f.Timeout <= 0:
 		return fmt.Errorf("--fetch-timeout %v: must be longer than nothing", f.Timeout)
-	case f.Concurrency < 0:
-		return fmt.Errorf("--fetch-concurrency %d: must not be negative", f.Concurrency)
-	case !(f.Rate >= 0) || math.IsInf(f.Rate, 0):
-		return fmt.Errorf("--fetch-rate %v: must be 0 or more", f.Rate)
+	case f.MaxFile <= 0:
+		return fmt.Errorf("--fetch-max-file %v: must be more than nothing", f.MaxFile)
+	case f.Concurrency <= 0:
+		return fmt.Errorf("--fetch-concurrency %d: must be at least 1", f.Concurrency)
+	case !(f.Rate > 0) || math.IsInf(f.Rate, 0):
+		return fmt.Errorf("--fetch-rate %v: must be more than 0", f.Rate)
 	}
 	for _, p := range f.Allow {
 		if p != p.Masked() {
 			return fmt.Errorf("--fetch-allow %v: has bits set behind the prefix, want %v", p, p.Masked())
+		}
+		if p.Addr().Is4In6() {
+			return fmt.Errorf("--fetch-allow %v: write the range as IPv4", p)
 		}
 	}
 	return nil
@@ -104,11 +110,12 @@ func (f Fetch) Validate() error {
 
 // Inference says which network runs, and how.
 type Inference struct {
-	Model     string `default:"u2netp" env:"CUTOUT_MODEL" help:"Model to find the subject with, by its catalogue name."`
-	Quality   string `default:"balanced" enum:"fast,balanced,precise" env:"CUTOUT_QUALITY" help:"Quality where a request names none: ${enum}."`
-	Precision string `default:"fp32" enum:"fp32" env:"CUTOUT_PRECISION" help:"Arithmetic of the network: ${enum}."`
-	CPU       string `name:"cpu" default:"auto" enum:"auto,generic,avx2,avx512,neon" env:"CUTOUT_CPU" help:"Instruction set of the kernels: ${enum}."`
-	Threads   int    `default:"0" env:"CUTOUT_THREADS" help:"Cores one inference may use; 0 for all."`
+	Model      string `default:"u2netp" env:"CUTOUT_MODEL" help:"Model to find the subject with, by its catalogue name."`
+	WeightsDir string `name:"weights-dir" env:"CUTOUT_WEIGHTS_DIR" placeholder:"DIR" help:"Directory with networks that the binary does not carry."`
+	Quality    string `default:"fast" enum:"fast,balanced,precise" env:"CUTOUT_QUALITY" help:"Quality where a request names none: ${enum}."`
+	Precision  string `default:"fp32" enum:"fp32" env:"CUTOUT_PRECISION" help:"Arithmetic of the network: ${enum}."`
+	CPU        string `name:"cpu" default:"auto" enum:"auto,generic,avx2,avx512,neon" env:"CUTOUT_CPU" help:"Instruction set of the kernels: ${enum}."`
+	Threads    int    `default:"0" env:"CUTOUT_THREADS" help:"Cores one inference may use; 0 for all."`
 }
 
 // Validate reports the first setting that cannot work.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -62,18 +63,26 @@ func TestLimitsValidate(t *testing.T) {
 func TestFetchValidate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		fetch Fetch
-		want  string
+		change func(*Fetch)
+		want   string
 	}{
-		"good":                 {Fetch{Timeout: 1, Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, ""},
-		"no time":              {Fetch{}, "--fetch-timeout"},
-		"negative rate":        {Fetch{Timeout: 1, Rate: -1}, "--fetch-rate"},
-		"negative concurrency": {Fetch{Timeout: 1, Concurrency: -1}, "--fetch-concurrency"},
-		"host bits":            {Fetch{Timeout: 1, Allow: []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}}, "want 10.0.0.0/8"},
+		"good":           {func(*Fetch) {}, ""},
+		"no time":        {func(f *Fetch) { f.Timeout = 0 }, "--fetch-timeout"},
+		"no bytes":       {func(f *Fetch) { f.MaxFile = 0 }, "--fetch-max-file"},
+		"no rate":        {func(f *Fetch) { f.Rate = 0 }, "--fetch-rate"},
+		"endless rate":   {func(f *Fetch) { f.Rate = math.Inf(1) }, "--fetch-rate"},
+		"no concurrency": {func(f *Fetch) { f.Concurrency = 0 }, "--fetch-concurrency"},
+		"host bits":      {func(f *Fetch) { f.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")} }, "want 10.0.0.0/8"},
+		"mapped":         {func(f *Fetch) { f.Allow = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} }, "as IPv4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			check(t, tc.fetch.Validate(), tc.want)
+			f := Fetch{
+				Timeout: time.Second, MaxFile: 1, Concurrency: 1, Rate: 1,
+				Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+			}
+			tc.change(&f)
+			check(t, f.Validate(), tc.want)
 		})
 	}
 }

@@ -138,10 +138,10 @@ func (s *Server) report(r *http.Request, i *info, status int, took time.Duration
 
 	level := slog.LevelInfo
 	switch {
+	case i.record.Reason == "" && i.route.Quiet: // a probe that is told no is no error either
+		level = slog.LevelDebug
 	case status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case i.route.Quiet:
-		level = slog.LevelDebug
 	}
 	// The path and not the whole URL: a query may hold a key.
 	attrs := []slog.Attr{

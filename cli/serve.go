@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"cutout/config"
+	"cutout/fetch"
+	"cutout/handlers"
+	"cutout/handlers/dialect"
+	"cutout/metrics"
+	"cutout/pipeline"
+)
+
+// ServeCmd serves the HTTP API until a signal ends it.
+type ServeCmd struct {
+	config.Server    `embed:""`
+	API4AI           config.Limits `embed:"" prefix:"api4ai-"`
+	Fetch            config.Fetch  `embed:""`
+	config.Inference `embed:""`
+	config.Log       `embed:""`
+}
+
+func (c *ServeCmd) validate() error {
+	return errors.Join(c.Server.Validate(), c.API4AI.Validate("api4ai-"), c.Fetch.Validate(), c.Inference.Validate())
+}
+
+// Run serves. The port is open before the network is loaded: /healthz answers at once, /readyz says no until then, and
+// requests that come early wait.
+func (c *ServeCmd) Run(ctx context.Context, p Program) error {
+	if err := c.validate(); err != nil {
+		return &usageError{err}
+	}
+	log, err := newLogger(p.Stderr, c.Log)
+	if err != nil {
+		return &usageError{err}
+	}
+	fetcher, err := newFetcher(c.Fetch)
+	if err != nil {
+		return &usageError{err}
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", c.Addr, err)
+	}
+	engine := newLoader()
+	server, err := handlers.New(handlers.Config{
+		Server: c.Server, API4AI: c.API4AI, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
+		Metrics: metrics.New(metrics.Build{Version: p.Version, Model: c.Model, Precision: c.Precision}),
+		Log:     log, Checks: []handlers.Check{{Name: "model", Run: engine.check}},
+	})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	start := time.Now()
+	loaded := make(chan error, 1)
+	go func() {
+		loaded <- engine.load(ctx, c.Inference)
+		if !engine.ready() {
+			stop() // a server without its network is of no use
+			return
+		}
+		log.Info("ready", "addr", l.Addr().String(), "version", p.Version, "model", engine.pipeline.Model(),
+			"kernels", engine.pipeline.Kernels(), "precision", c.Precision, "load_ms", time.Since(start).Milliseconds())
+	}()
+	log.Info("listening", "addr", l.Addr().String(), "version", p.Version)
+	err = server.Serve(ctx, l)
+	if loadErr := <-loaded; loadErr != nil && !errors.Is(loadErr, context.Canceled) {
+		return errors.Join(loadErr, err)
+	}
+	return err
+}
+
+func newLogger(w io.Writer, c config.Log) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: %w", c.Level, err)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), nil
+}
+
+// noFetcher refuses every URL.
+type noFetcher struct{}
+
+func (noFetcher) Get(context.Context, string, int64) (*fetch.Result, error) {
+	return nil, &fetch.Error{Kind: fetch.Address, Public: "This server does not fetch URLs."}
+}
+
+func newFetcher(c config.Fetch) (dialect.Fetcher, error) {
+	if c.OnlyAllowed && len(c.Allow) == 0 {
+		return noFetcher{}, nil
+	}
+	return fetch.New(fetch.Config{
+		Allow: c.Allow, OnlyAllowed: c.OnlyAllowed, Timeout: c.Timeout, MaxBytes: int64(c.MaxFile),
+		MaxConcurrent: c.Concurrency, Rate: c.Rate,
+	})
+}
+
+// newPipeline builds the pipeline from its settings.
+func newPipeline(ctx context.Context, c config.Inference) (*pipeline.Pipeline, error) {
+	return pipeline.New(ctx, pipeline.Config{
+		Model: c.Model, WeightsDir: c.WeightsDir, CPU: c.CPU, Threads: c.Threads, Quality: pipeline.Quality(c.Quality),
+	})
+}
+
+// loader is a pipeline that may still be loading.
+type loader struct {
+	done     chan struct{} // closed once pipeline or err is set
+	pipeline *pipeline.Pipeline
+	err      error
+}
+
+func newLoader() *loader { return &loader{done: make(chan struct{})} }
+
+func (l *loader) load(ctx context.Context, c config.Inference) error {
+	defer close(l.done)
+	l.pipeline, l.err = newPipeline(ctx, c)
+	return l.err
+}
+
+func (l *loader) ready() bool {
+	select {
+	case <-l.done:
+		return l.err == nil
+	default:
+		return false
+	}
+}
+
+// check is the condition of readiness: the network's file is verified and the network is loaded.
+func (l *loader) check(context.Context) error {
+	switch {
+	case l.ready():
+		return nil
+	case l.err != nil:
+		return errors.New("could not be loaded")
+	default:
+		return errors.New("is loading")
+	}
+}
+
+// Run waits for the pipeline and runs it.
+func (l *loader) Run(ctx context.Context, image []byte, o pipeline.Options) (*pipeline.Result, error) {
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if l.err != nil {
+		return nil, l.err
+	}
+	return l.pipeline.Run(ctx, image, o)
+}
