@@ -116,7 +116,9 @@ func ClosedForm(ctx context.Context, photo *image.NRGBA, trimap *image.Gray, o C
 	if err := solveBand(ctx, small, alpha, unknownSpans(alpha.Pix, alpha.Stride, gw, gh, o.Threads, &isUnknown), o); err != nil {
 		return nil, err
 	}
-	newJoint(small, alpha, jointEpsilon).enlarge(photo, out, spans, o.Threads)
+	newJoint(small, alpha, jointEpsilon).enlarge(photo, spans, o.Threads, func(y, x int, alpha []uint8) {
+		copy(out.Pix[y*out.Stride+x:], alpha)
+	})
 	return out, nil
 }
 

@@ -65,8 +65,9 @@ func (g *joint) fit(x, y int) [4]float32 {
 	return [4]float32{float32(a0), float32(a1), float32(a2), float32(mp - a0*mr - a1*mg - a2*mb)}
 }
 
-// enlarge sets the pixels of out that lie in spans.
-func (g *joint) enlarge(photo *image.NRGBA, out *image.Gray, spans [][][2]int32, threads int) {
+// enlarge computes the matte of the pixels of photo in spans. It hands f one stretch of alpha at a time, which begins at
+// pixel (x, y) and is f's until it returns; calls are concurrent.
+func (g *joint) enlarge(photo *image.NRGBA, spans [][][2]int32, threads int, f func(y, x int, alpha []uint8)) {
 	w, h := photo.Rect.Dx(), photo.Rect.Dy()
 	gw, gh := g.photo.Rect.Dx(), g.photo.Rect.Dy()
 	cols, rows := interpolation(w, gw), interpolation(h, gh)
@@ -89,10 +90,10 @@ func (g *joint) enlarge(photo *image.NRGBA, out *image.Gray, spans [][][2]int32,
 		}
 	})
 	stripes(threads, h, func(y0, y1 int) {
+		line := make([]uint8, w)
 		for y := y0; y < y1; y++ {
 			ra, rb, ty := g.coef[int(rows[y].a)*gw:], g.coef[int(rows[y].b)*gw:], rows[y].t
 			for _, s := range spans[y] {
-				dst := out.Pix[y*out.Stride:]
 				for x := int(s[0]); x < int(s[1]); x++ {
 					c := cols[x]
 					p := photo.Pix[y*photo.Stride+4*x : y*photo.Stride+4*x+3]
@@ -103,8 +104,9 @@ func (g *joint) enlarge(photo *image.NRGBA, out *image.Gray, spans [][][2]int32,
 					l += ty * (v(&rb[c.a]) - l)
 					r := v(&ra[c.b])
 					r += ty * (v(&rb[c.b]) - r)
-					dst[x] = uint8(max(0, min(255, l+c.t*(r-l))) + .5)
+					line[x] = uint8(max(0, min(255, l+c.t*(r-l))) + .5)
 				}
+				f(y, int(s[0]), line[s[0]:s[1]])
 			}
 		}
 	})
