@@ -11,10 +11,10 @@ func poolOps() []Op {
 	return []Op{
 		newOp("MaxPool", 1, 0, arity{1, 1, 2}, inferMaxPool, runMaxPool),
 		newOp("AveragePool", 1, 0, arity{1, 1, 1}, inferPool(floatTypes...), runAveragePool),
-		newOp("LpPool", 2, 0, arity{1, 1, 1}, inferPool(floatTypes...), runLpPool),
+		newOp("LpPool", 2, 0, arity{1, 1, 1}, inferLpPool, runLpPool),
 		newOp("GlobalMaxPool", 1, 0, arity{1, 1, 1}, inferGlobalPool, runGlobalPool),
 		newOp("GlobalAveragePool", 1, 0, arity{1, 1, 1}, inferGlobalPool, runGlobalPool),
-		newOp("GlobalLpPool", 2, 0, arity{1, 1, 1}, inferGlobalPool, runGlobalPool),
+		newOp("GlobalLpPool", 2, 0, arity{1, 1, 1}, inferGlobalLpPool, runGlobalPool),
 	}
 }
 
@@ -245,6 +245,20 @@ func readP(n *Node) (float64, error) {
 		err = fmt.Errorf("attribute p is %d, want at least 1", p)
 	}
 	return float64(p), err
+}
+
+func inferLpPool(n *Node, in []Type, consts []*tensor.Tensor) ([]Type, error) {
+	if _, err := readP(n); err != nil {
+		return nil, err
+	}
+	return inferPool(floatTypes...)(n, in, consts)
+}
+
+func inferGlobalLpPool(n *Node, in []Type, consts []*tensor.Tensor) ([]Type, error) {
+	if _, err := readP(n); err != nil {
+		return nil, err
+	}
+	return inferGlobalPool(n, in, consts)
 }
 
 func runLpPool(n *Node, in []*tensor.Tensor, out []Type) ([]*tensor.Tensor, error) {

@@ -228,6 +228,9 @@ func scaled(in int, scale float32) (target, error) {
 	return target{scale: scale, length: length}, nil
 }
 
+// crops reports whether the coordinates are those of a region that may reach outside the input.
+func (m *resizeMode) crops() bool { return m.coordinates == "tf_crop_and_resize" }
+
 // allAxes returns the axes that scales, sizes and roi speak of.
 func (m *resizeMode) allAxes(rank int) []int {
 	if m.axes != nil {
@@ -258,6 +261,9 @@ func inferResize(n *Node, in []Type, consts []*tensor.Tensor) ([]Type, error) {
 			return nil, err
 		}
 	}
+	if m.crops() && !present(in, 1) {
+		return nil, errors.New("tf_crop_and_resize needs input roi")
+	}
 	targets, err := resizeTargets(n, m, in, consts)
 	if err != nil {
 		return nil, err
@@ -281,8 +287,7 @@ func NewResizePlan(n *Node, in []Type, consts []*tensor.Tensor) (*ResizePlan, er
 	for i := range roi {
 		roi[i] = [2]float32{0, 1}
 	}
-	crop := m.coordinates == "tf_crop_and_resize"
-	if crop {
+	if m.crops() {
 		v, ok, err := listValue(in, consts, 1)
 		if err != nil {
 			return nil, err
@@ -305,7 +310,7 @@ func NewResizePlan(n *Node, in []Type, consts []*tensor.Tensor) (*ResizePlan, er
 		return plan, nil
 	}
 	for a, t := range targets {
-		if t.out == shape[a] && t.scale == 1 && (!crop || roi[a] == [2]float32{0, 1}) {
+		if t.out == shape[a] && t.scale == 1 && (!m.crops() || roi[a] == [2]float32{0, 1}) {
 			continue
 		}
 		ax, err := m.axis(shape[a], t, roi[a])
@@ -392,7 +397,7 @@ func (m *resizeMode) axis(in int, t target, roi [2]float32) (ResizeAxis, error) 
 		return ax, fmt.Errorf("resampling %d to %d positions takes too many weights", in, out)
 	}
 	ax.Index, ax.Weight = make([]int32, out*ax.Taps), make([]float32, out*ax.Taps)
-	if m.coordinates == "tf_crop_and_resize" {
+	if m.crops() {
 		ax.Outside = make([]bool, out)
 	}
 	weights := make([]float64, ax.Taps)
