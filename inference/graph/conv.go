@@ -16,7 +16,7 @@ import (
 //   - depthwise: taps per channel block;
 //   - all else: patches packed into a panel, then a matrix product.
 //
-// Grouped convolutions other than depthwise are left to the reference operator.
+// Grouped convolutions other than depthwise run as dense ones, with zeros between the groups.
 func (c *compiler) lowerConv(call *Call) bool {
 	in, w, out := call.In[0], call.In[1], call.Out[0]
 	if !is4D(in) || !is4D(out) || w == nil || w.Const == nil || len(w.Type.Shape) != 4 || w.Type.DType != tensor.Float32 {
@@ -39,11 +39,13 @@ func (c *compiler) lowerConv(call *Call) bool {
 	_, cout, _, _ := dims(out)
 	g := &convWeights{t: w.Const, v: tensor.Values[float32](w.Const), cout: cout, cin: ws[1], kh: ws[2], kw: ws[3]}
 	unit := win.sh == 1 && win.sw == 1 && win.dh == 1 && win.dw == 1
+	depthwise := group == cin && cin == cout && cin > 1
+	if group != 1 && !depthwise {
+		g.ungroup(group)
+	}
 	switch {
-	case group == cin && cin == cout && cin > 1:
+	case depthwise:
 		c.depthwiseConv(call, win, g, bias)
-	case group != 1:
-		return false
 	case ws[2] == 1 && ws[3] == 1 && unit && win.top == 0 && win.left == 0 && cin*cout <= 64 && !c.isBlocked(in):
 		c.planarConv(call, g, bias)
 	case ws[2] == 1 && ws[3] == 1 && unit && win.top == 0 && win.left == 0:
@@ -66,6 +68,17 @@ type convWeights struct {
 }
 
 func (g *convWeights) at(o, i, y, x int) float32 { return g.v[((o*g.cin+i)*g.kh+y)*g.kw+x] }
+
+// ungroup spreads the weights of a grouped convolution over all input channels.
+func (g *convWeights) ungroup(groups int) {
+	taps := g.kh * g.kw
+	per := g.cout / groups
+	v := make([]float32, g.cout*g.cin*groups*taps)
+	for o := range g.cout {
+		copy(v[(o*groups+o/per)*g.cin*taps:], g.v[o*g.cin*taps:(o+1)*g.cin*taps])
+	}
+	g.v, g.cin = v, g.cin*groups
+}
 
 // scaleKey makes derived weights that carry an absorbed scale distinct from others of the same tensor.
 func scaleKey(t *tail) string {

@@ -16,6 +16,10 @@ func (c *compiler) lower(call *Call) error {
 		switch call.Node.OpType {
 		case "Conv":
 			fast = c.lowerConv(call)
+		case "DynamicQuantizeLinear":
+			fast = c.lowerDynamicQuantize(call)
+		case "ConvInteger":
+			fast = c.lowerConvInteger(call)
 		case "ConvTranspose":
 			fast = c.lowerConvTranspose(call)
 		case "BatchNormalization":
