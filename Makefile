@@ -13,8 +13,10 @@ TOOLS := .tools
 LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-# Never cgo; only the race detector needs it.
+# Never cgo; only the race detector needs it. Without the tag the WebP encoder would look for a shared libwebp at run
+# time, and the binary would need the system's dynamic linker for that.
 export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm cross generate check clean
@@ -73,7 +75,7 @@ race: ## Run the short tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -short ./...
 
 noasm: ## Run every test without assembly
-	go test -tags noasm ./...
+	go test -tags noasm,nodynamic ./...
 
 cross: ## Build for every system that is supported, and one that has no kernels
 	@set -e; for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 linux/riscv64; do \
