@@ -109,7 +109,7 @@ func readModel(data []byte) (*source, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, malformed("", "%v", err)
+		return nil, malformed("", "%v; is this an ONNX file?", err)
 	}
 	if src.graphs != 1 {
 		return nil, malformed("", "has %d graphs, want one; is this an ONNX file?", src.graphs)

@@ -135,3 +135,12 @@ g = h.make_graph([h.make_node("Add", ["x", "w"], ["y"])], "sparse", [x], [y], sp
 model("strings", [h.make_node("Identity", ["x"], ["y"])], [x], [y], [h.make_tensor("w", T.STRING, [1], [b"a"])])
 seq = h.make_tensor_sequence_value_info("x", T.FLOAT, None)
 model("sequence", [h.make_node("ConcatFromSequence", ["x"], ["y"], axis=0)], [seq], [y])
+
+# What the commands run: y = 2x + 1 and z = x² over symbolic dimensions; d = a - b.
+model("affine", [
+    h.make_node("Mul", ["x", "two"], ["doubled"]), h.make_node("Add", ["doubled", "one"], ["y"]),
+    h.make_node("Mul", ["x", "x"], ["z"]),
+], [vi("x", ("rows", "columns"))], [vi("y", ("rows", "columns")), vi("z", ("rows", "columns"))],
+    [h.make_tensor("two", T.FLOAT, [], [2.0]), h.make_tensor("one", T.FLOAT, [1], [1.0])])
+model("pair", [h.make_node("Sub", ["a", "b=c"], ["d"])], [vi("a", (2,), T.INT64), vi("b=c", (2,), T.INT64)],
+      [vi("d", (2,), T.INT64)])
