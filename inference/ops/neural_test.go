@@ -5,8 +5,11 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"testing"
@@ -205,4 +208,100 @@ func TestAgainstRuntime(t *testing.T) {
 		t.Errorf("fixtures of %d operators only", len(counts))
 	}
 	t.Logf("cases %v, largest differences %v", counts, worst)
+}
+
+// TestSpoiltCalls spoils one thing in each sound call: an attribute, a shape, a type, an input. The operator must
+// refuse or answer with what it inferred, and never panic.
+func TestSpoiltCalls(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 2))
+	ints := []int64{math.MinInt64, -1 << 40, -1, 0, 1, 2, 3, 1 << 20, 1 << 31, 1 << 40, math.MaxInt64}
+	reals := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), -1, 0, 1e-40, 0.3, 1e6, 1e30}
+	refused, answered := 0, 0
+	for i, f := range readFixtures(t, "testdata/neural.json.gz") {
+		for range 8 {
+			n := f.node(t)
+			var in []*tensor.Tensor
+			for _, v := range f.In {
+				in = append(in, v.tensor(t))
+			}
+			k := rng.IntN(len(in))
+			switch what := rng.IntN(8); {
+			case what < 4 && len(n.Attrs) > 0:
+				names := slices.Sorted(maps.Keys(n.Attrs))
+				name := names[rng.IntN(len(names))]
+				switch v := n.Attrs[name].(type) {
+				case int64:
+					n.Attrs[name] = ints[rng.IntN(len(ints))]
+				case []int64:
+					if rng.IntN(4) == 0 {
+						n.Attrs[name] = append(v, 1)
+					} else {
+						v[rng.IntN(len(v))] = ints[rng.IntN(len(ints))]
+					}
+				case []float32:
+					v[rng.IntN(len(v))] = reals[rng.IntN(len(reals))]
+				case float32:
+					n.Attrs[name] = reals[rng.IntN(len(reals))]
+				case string:
+					n.Attrs[name] = []string{"", "cubic", "linear", "tf_crop_and_resize", "align_corners", "SAME_UPPER", "floor"}[rng.IntN(7)]
+				}
+			case what == 4:
+				in[k] = nil
+			case what == 5 && in[k] != nil:
+				shape := slices.Clone(in[k].Shape())
+				if len(shape) > 0 && rng.IntN(2) == 0 {
+					shape[rng.IntN(len(shape))] = rng.IntN(4)
+				} else {
+					shape = append(shape, 1)
+				}
+				in[k] = tensor.New(in[k].DType(), shape...)
+			case what == 6 && in[k] != nil:
+				in[k] = convert(in[k], numberTypes[rng.IntN(len(numberTypes))])
+			case in[k] != nil && in[k].DType() == tensor.Float32 && in[k].Len() > 0:
+				tensor.Values[float32](in[k])[rng.IntN(in[k].Len())] = reals[rng.IntN(len(reals))]
+			case in[k] != nil && in[k].DType() == tensor.Int64 && in[k].Len() > 0:
+				tensor.Values[int64](in[k])[rng.IntN(in[k].Len())] = ints[rng.IntN(len(ints))]
+			default:
+				n.Outputs += rng.IntN(3)
+			}
+			op, err := Lookup("", n.OpType, n.Opset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			func() {
+				defer func() {
+					if p := recover(); p != nil {
+						t.Fatalf("case %d: %s %v of %v panics: %v\n%s", i, n, n.Attrs, typesOf(in), p, debug.Stack())
+					}
+				}()
+				types, err := op.Infer(n, typesOf(in), in)
+				if err != nil {
+					if _, err := op.Call(n, in); err == nil {
+						t.Errorf("case %d: %s %v of %v answers what it cannot infer", i, n, n.Attrs, typesOf(in))
+					}
+					refused++
+					return
+				}
+				if tensorCount(types[0].Shape) > 1<<20 {
+					return // sound, but long
+				}
+				out, err := op.Call(n, in)
+				if err != nil {
+					refused++
+					return
+				}
+				answered++
+				for k := range out {
+					if got := typesOf(out)[k]; got.DType != types[k].DType || !slices.Equal(got.Shape, types[k].Shape) {
+						t.Errorf("case %d: %s of %v yields %v, inferred %v", i, n, typesOf(in), got, types[k])
+					}
+				}
+			}()
+		}
+	}
+	if refused < 500 || answered < 500 {
+		t.Errorf("%d refused, %d answered: the spoiling is too rough or too mild", refused, answered)
+	}
+	t.Logf("%d refused, %d answered", refused, answered)
 }
