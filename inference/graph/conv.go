@@ -209,9 +209,9 @@ func (s *winogradConv) do(x *exec, w *worker, task int) {
 		}
 		for b := range nb {
 			at := (pic*s.outBlocks + ob + b) * outPlane
-			e := s.epi.at(x, at)
+			e := s.epi.at(x, w, at)
 			e.Bias = e.Bias[(ob+b)*block:][:block]
-			s.transformOutput(set, dst[at:][:outPlane], m[b*s.tile*block:], &e, first, tiles, tmp, patch)
+			s.transformOutput(set, dst[at:][:outPlane], m[b*s.tile*block:], e, first, tiles, tmp, patch)
 		}
 	}
 }
@@ -334,7 +334,7 @@ func (c *compiler) pointwiseConv(call *Call, win window, g *convWeights, bias []
 
 func (s *pointwiseConv) tasks() int { return s.n * ((s.hw + s.stretch - 1) / s.stretch) }
 
-func (s *pointwiseConv) do(x *exec, _ *worker, task int) {
+func (s *pointwiseConv) do(x *exec, w *worker, task int) {
 	per := (s.hw + s.stretch - 1) / s.stretch
 	pic, from := task/per, task%per*s.stretch
 	plane := s.hw * block
@@ -343,8 +343,8 @@ func (s *pointwiseConv) do(x *exec, _ *worker, task int) {
 		AStride: plane, WStride: s.blocks * block * block, DStride: plane,
 	}
 	at := pic*s.outputs*plane + from*block
-	e := s.epi.at(x, at)
-	x.plan.kernels.Gemm(x.buf(s.dst)[at:], x.buf(s.src[0].st)[pic*s.blocks*plane+from*block:], s.w, shape, &e)
+	e := s.epi.at(x, w, at)
+	x.plan.kernels.Gemm(x.buf(s.dst)[at:], x.buf(s.src[0].st)[pic*s.blocks*plane+from*block:], s.w, shape, e)
 }
 
 // packedConv copies the patches of a stretch of one output row into a panel [taps*blocks][pixels][16] and multiplies it
@@ -417,8 +417,8 @@ func (s *packedConv) do(x *exec, w *worker, task int) {
 		}
 		shape := kernels.GemmShape{M: m, N: s.outputs, K: s.k, AStride: m * block, WStride: rows * block * block, DStride: out}
 		at := pic*s.outputs*out + (y*s.win.ow+from)*block
-		e := s.epi.at(x, at)
-		x.plan.kernels.Gemm(dst[at:], panel, s.w, shape, &e)
+		e := s.epi.at(x, w, at)
+		x.plan.kernels.Gemm(dst[at:], panel, s.w, shape, e)
 	}
 }
 
@@ -541,12 +541,13 @@ func (s *singleConv) do(x *exec, w *worker, task int) {
 	left := s.blocks
 	done := 0
 	shape := kernels.GemmShape{M: (i1 - i0) * s.win.iw, N: 1, WStride: s.blocks * block * block, AStride: plane}
-	var e kernels.Epilogue
+	e := &w.epilogue
+	*e = kernels.Epilogue{}
 	for _, v := range s.src {
 		blocks := v.blocks / s.n
 		shape.K = min(blocks*block, s.k-done*block)
 		from := x.buf(v.st)[pic*blocks*plane+i0*s.win.iw*block:]
-		x.plan.kernels.Gemm(taps, from, s.w[done*block*block:], shape, &e)
+		x.plan.kernels.Gemm(taps, from, s.w[done*block*block:], shape, e)
 		e.Pre = taps
 		done += blocks
 		left -= blocks
@@ -675,11 +676,11 @@ func (s *depthwiseConv) do(x *exec, w *worker, task int) {
 		clear(d[max(n, 0)*block:])
 	}
 	b := task % s.blocks
-	e := s.epi.at(x, 0)
+	e := s.epi.at(x, w, 0)
 	e.Bias = e.Bias[b*block:][:block]
 	weights := s.w[b*len(s.offsets)*block:][:len(s.offsets)*block]
 	dst := x.buf(s.dst)[task*win.oh*win.ow*block:]
 	for y := range win.oh {
-		x.plan.kernels.DepthwiseTaps(dst[y*win.ow*block:][:win.ow*block], pad[y*win.sh*s.pw*block:], weights, s.offsets, win.ow, win.sw*block, &e)
+		x.plan.kernels.DepthwiseTaps(dst[y*win.ow*block:][:win.ow*block], pad[y*win.sh*s.pw*block:], weights, s.offsets, win.ow, win.sw*block, e)
 	}
 }

@@ -121,10 +121,10 @@ func (s *transposedConv) do(x *exec, w *worker, task int) {
 	}
 	at := (pic*s.outputs*win.oh + y) * row
 	dst := x.buf(s.dst)
-	e := s.epi.at(x, 0)
+	e := s.epi.at(x, w, 0)
 	for o := range s.outputs {
 		lo := at + o*win.oh*row
-		finishRow(dst[lo:][:row], acc[o*row:][:row], &e, o, lo)
+		finishRow(dst[lo:][:row], acc[o*row:][:row], e, o, lo)
 	}
 }
 

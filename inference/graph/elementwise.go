@@ -294,14 +294,13 @@ func (c *compiler) channelBlocks(v *Value, ch int) *store {
 
 func (s *chain) tasks() int { return s.planes * s.perPlane }
 
-func (s *chain) do(x *exec, _ *worker, task int) {
+func (s *chain) do(x *exec, w *worker, task int) {
 	plane, part := task/s.perPlane, task%s.perPlane
 	lo, hi := plane*s.plane+part*s.chunk, plane*s.plane+min((part+1)*s.chunk, s.plane)
 	d, cur := x.buf(s.dst)[lo:hi], x.buf(s.src)[lo:hi]
 	set := x.plan.kernels
 	for i := range s.ops {
 		m := &s.ops[i]
-		var k [block]float32
 		var b []float32
 		switch m.kind {
 		case function:
@@ -312,14 +311,14 @@ func (s *chain) do(x *exec, _ *worker, task int) {
 		case full:
 			b = x.buf(m.st)[lo:hi]
 		case scalar:
-			k = splat(x.buf(m.st)[0])
-			b = k[:]
+			w.splat = splat(x.buf(m.st)[0])
+			b = w.splat[:]
 		case channel:
 			if s.lanes == block {
 				b = x.buf(m.st)[plane*block:][:block]
 			} else {
-				k = splat(x.buf(m.st)[plane])
-				b = k[:]
+				w.splat = splat(x.buf(m.st)[plane])
+				b = w.splat[:]
 			}
 		default:
 			b = m.k[:]

@@ -394,9 +394,10 @@ type epilogue struct {
 	lo, hi    float32
 }
 
-// at fills e for the kernel: additions start `off` float32 into their stores.
-func (p *epilogue) at(x *exec, off int) kernels.Epilogue {
-	e := kernels.Epilogue{Bias: p.bias, Clamp: p.clamp, Lo: p.lo, Hi: p.hi}
+// at readies the worker's epilogue for the kernel: additions start `off` float32 into their stores.
+func (p *epilogue) at(x *exec, w *worker, off int) *kernels.Epilogue {
+	e := &w.epilogue
+	*e = kernels.Epilogue{Bias: p.bias, Clamp: p.clamp, Lo: p.lo, Hi: p.hi}
 	if p.pre != nil {
 		e.Pre = x.buf(p.pre)[off:]
 	}

@@ -50,14 +50,14 @@ func (c *compiler) lowerNorm(call *Call) bool {
 
 func (s *affine) tasks() int { return s.n * s.blocks * ((s.hw + s.stretch - 1) / s.stretch) }
 
-func (s *affine) do(x *exec, _ *worker, task int) {
+func (s *affine) do(x *exec, w *worker, task int) {
 	per := (s.hw + s.stretch - 1) / s.stretch
 	plane, from := task/per, task%per*s.stretch
 	pixels := min(s.stretch, s.hw-from)
 	at := (plane*s.hw + from) * block
 	b := plane % s.blocks
-	e := kernels.Epilogue{Bias: s.shift[b*block:][:block], Clamp: s.clamp, Lo: s.lo, Hi: s.hi}
-	x.plan.kernels.DepthwiseTaps(x.buf(s.dst)[at:][:pixels*block], x.buf(s.src)[at:], s.scale[b*block:][:block], here[:], pixels, block, &e)
+	w.epilogue = kernels.Epilogue{Bias: s.shift[b*block:][:block], Clamp: s.clamp, Lo: s.lo, Hi: s.hi}
+	x.plan.kernels.DepthwiseTaps(x.buf(s.dst)[at:][:pixels*block], x.buf(s.src)[at:], s.scale[b*block:][:block], here[:], pixels, block, &w.epilogue)
 }
 
 // here is the offset table of a 1x1 window.

@@ -369,6 +369,9 @@ type exec struct {
 // worker is the private room of one goroutine of a run.
 type worker struct {
 	scratch []float32
+	// What kernels are handed by address lives here: it would be allocated anew for every call otherwise.
+	epilogue kernels.Epilogue
+	splat    [block]float32
 }
 
 func (x *exec) fail(err error) {

@@ -5,28 +5,58 @@ func gemmGeneric(dst, a, w []float32, s GemmShape, e *Epilogue) {
 		e = &noEpilogue
 	}
 	for n := range s.N {
-		for m := range s.M {
-			var acc [Block]float32
-			if e.Bias != nil {
-				copy(acc[:], e.Bias[n*Block:n*Block+Block])
-			}
+		for m := 0; m < s.M; {
+			// Two pixels at a time read every weight once for both; three would not fit the registers of a plain CPU.
+			pixels := min(2, s.M-m)
+			var acc [2][Block]float32
 			at := n*s.DStride + m*Block
-			if e.Pre != nil {
-				for i, v := range e.Pre[at : at+Block] {
-					acc[i] += v
+			for p := range pixels {
+				if e.Bias != nil {
+					copy(acc[p][:], e.Bias[n*Block:n*Block+Block])
 				}
-			}
-			for k := 0; k < s.K; k += Block {
-				x := a[k/Block*s.AStride+m*Block:][:min(Block, s.K-k)]
-				row := w[n*s.WStride+k*Block:][: len(x)*Block : len(x)*Block]
-				for i, v := range x {
-					wi := row[i*Block:][:Block]
-					for j := range acc {
-						acc[j] += v * wi[j]
+				if e.Pre != nil {
+					for i, v := range e.Pre[at+p*Block:][:Block] {
+						acc[p][i] += v
 					}
 				}
 			}
-			finish(dst[at:at+Block], &acc, e, at)
+			for k := 0; k < s.K; k += Block {
+				depth := min(Block, s.K-k)
+				x := a[k/Block*s.AStride+m*Block:]
+				row := w[n*s.WStride+k*Block:]
+				if pixels == 2 {
+					madd2(&acc, x[:depth], x[Block:][:depth], row)
+				} else {
+					madd(&acc[0], x[:depth], row)
+				}
+			}
+			for p := range pixels {
+				finish(dst[at+p*Block:][:Block], &acc[p], e, at+p*Block)
+			}
+			m += pixels
+		}
+	}
+}
+
+// madd adds the product of channels x with their rows of weights.
+func madd(acc *[Block]float32, x, w []float32) {
+	for i, v := range x {
+		wi := (*[Block]float32)(w[i*Block:])
+		for j := range acc {
+			acc[j] += v * wi[j]
+		}
+	}
+}
+
+// madd2 is madd for two pixels.
+func madd2(acc *[2][Block]float32, x, y, w []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		u := y[i]
+		wi := (*[Block]float32)(w[i*Block:])
+		for j := range wi {
+			acc[0][j] += v * wi[j]
+			acc[1][j] += u * wi[j]
 		}
 	}
 }
