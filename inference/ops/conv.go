@@ -88,7 +88,7 @@ func (f *filter) pointwise() bool {
 // convolve computes y = x * w + bias for x (batch, groups*inC, D, H, W), w (groups*outC, inC, kernel) and y
 // (batch, groups*outC, D', H', W'). bias may be nil.
 //
-// Each output row is summed in place, one scaled input row per weight, so that the inner loop runs over contiguous
+// Each output row is summed in place from scaled input rows, so that the inner loop runs over contiguous
 // elements and the rows it needs stay in cache. Depthwise convolutions are the case inC = 1 of the same loops.
 func convolve[T float32 | float64 | int32](f filter, y, x, w, bias []T) {
 	if f.pointwise() {
@@ -96,6 +96,7 @@ func convolve[T float32 | float64 | int32](f filter, y, x, w, bias []T) {
 		f.In, f.Out = []int{1, 1, area}, []int{1, 1, area}
 	}
 	inRow, outRow := f.In[2], f.Out[2]
+	plane := f.In[0] * f.In[1] * inRow
 	taps := f.Kernel[0] * f.Kernel[1] * f.Kernel[2]
 	spans := f.rowSpans()
 	for b := range f.batch {
@@ -108,22 +109,21 @@ func convolve[T float32 | float64 | int32](f filter, y, x, w, bias []T) {
 					if bias != nil {
 						fill(dst, bias[m])
 					}
-					for c := range f.inC {
-						weights := w[(m*f.inC+c)*taps:][:taps]
-						for kd := range f.Kernel[0] {
-							id := od*f.Stride[0] + kd*f.Dilation[0] - f.PadBegin[0]
-							if id < 0 || id >= f.In[0] {
+					for kd := range f.Kernel[0] {
+						id := od*f.Stride[0] + kd*f.Dilation[0] - f.PadBegin[0]
+						if id < 0 || id >= f.In[0] {
+							continue
+						}
+						for kh := range f.Kernel[1] {
+							ih := oh*f.Stride[1] + kh*f.Dilation[1] - f.PadBegin[1]
+							if ih < 0 || ih >= f.In[1] {
 								continue
 							}
-							for kh := range f.Kernel[1] {
-								ih := oh*f.Stride[1] + kh*f.Dilation[1] - f.PadBegin[1]
-								if ih < 0 || ih >= f.In[1] {
-									continue
-								}
-								src := x[(((first+c)*f.In[0]+id)*f.In[1]+ih)*inRow:][:inRow]
-								row := weights[(kd*f.Kernel[1]+kh)*f.Kernel[2]:][:f.Kernel[2]]
-								for kw, t := range spans {
-									addScaled(dst[t.lo:t.hi], src[t.from:], row[kw], f.Stride[2])
+							src := x[((first*f.In[0]+id)*f.In[1]+ih)*inRow:]
+							weights := w[m*f.inC*taps+(kd*f.Kernel[1]+kh)*f.Kernel[2]:]
+							for kw, t := range spans {
+								if t.lo < t.hi {
+									addChannels(dst[t.lo:t.hi], src[t.from:], weights[kw:], f.inC, plane, taps, f.Stride[2])
 								}
 							}
 						}
@@ -131,6 +131,24 @@ func convolve[T float32 | float64 | int32](f filter, y, x, w, bias []T) {
 				}
 			}
 		}
+	}
+}
+
+// addChannels adds n rows of src, rowStep apart and read at every step-th element, to dst, each times its weight;
+// weights lie weightStep apart. Four rows at a time spare dst three of four trips to memory.
+func addChannels[T tensor.Number](dst, src, weights []T, n, rowStep, weightStep, step int) {
+	c := 0
+	for ; step == 1 && c+4 <= n; c += 4 {
+		s0, s1 := src[c*rowStep:][:len(dst)], src[(c+1)*rowStep:][:len(dst)]
+		s2, s3 := src[(c+2)*rowStep:][:len(dst)], src[(c+3)*rowStep:][:len(dst)]
+		w0, w1 := weights[c*weightStep], weights[(c+1)*weightStep]
+		w2, w3 := weights[(c+2)*weightStep], weights[(c+3)*weightStep]
+		for i := range dst {
+			dst[i] += (s0[i]*w0 + s1[i]*w1) + (s2[i]*w2 + s3[i]*w3)
+		}
+	}
+	for ; c < n; c++ {
+		addScaled(dst, src[c*rowStep:], weights[c*weightStep], step)
 	}
 }
 
@@ -150,7 +168,7 @@ func (f *filter) rowSpans() []rowSpan {
 }
 
 // addScaled adds w times every step-th element of src to dst.
-func addScaled[T float32 | float64 | int32](dst, src []T, w T, step int) {
+func addScaled[T tensor.Number](dst, src []T, w T, step int) {
 	if step == 1 {
 		src = src[:len(dst)]
 		for i, v := range src {

@@ -120,13 +120,7 @@ func multiply[T tensor.Number](y, a, b []T, m, k, n int) {
 	for k0 := 0; k0 < k; k0 += panel {
 		k1 := min(k0+panel, k)
 		for i := range m {
-			dst := y[i*n:][:n]
-			for j := k0; j < k1; j++ {
-				w := a[i*k+j]
-				for c, v := range b[j*n:][:n] {
-					dst[c] += w * v
-				}
-			}
+			addChannels(y[i*n:][:n], b[k0*n:k1*n], a[i*k+k0:i*k+k1], k1-k0, n, 1, 1)
 		}
 	}
 }

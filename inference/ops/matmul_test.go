@@ -24,7 +24,7 @@ func TestMatMulAgainstDefinition(t *testing.T) {
 				bLead[i] = 1
 			}
 		}
-		as, bs := append(aLead, m, k), append(bLead, k, n)
+		as, bs := slices.Concat(aLead, []int{m, k}), slices.Concat(bLead, []int{k, n})
 		a, b := drawTensor(t, "a", as...), drawTensor(t, "b", bs...)
 		got := eval(t, "MatMul", 13, Attrs{}, a, b)
 		each(got.Shape(), func(o []int) {

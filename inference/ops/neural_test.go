@@ -19,17 +19,17 @@ import (
 
 // fixture is one line of testdata/neural.json.gz: a call and what ONNX Runtime made of it.
 type fixture struct {
-	Op    string
-	Opset int
-	Attrs map[string]any
-	In    []*fixtureTensor
-	Out   []*fixtureTensor
+	Op    string           `json:"op"`
+	Opset int              `json:"opset"`
+	Attrs map[string]any   `json:"attrs"`
+	In    []*fixtureTensor `json:"in"`
+	Out   []*fixtureTensor `json:"out"`
 }
 
 type fixtureTensor struct {
-	Type  string
-	Shape []int
-	Data  []any
+	Type  string `json:"type"`
+	Shape []int  `json:"shape"`
+	Data  []any  `json:"data"`
 }
 
 func (f *fixtureTensor) tensor(t testing.TB) *tensor.Tensor {

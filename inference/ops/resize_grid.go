@@ -150,7 +150,7 @@ func (m *gridMode) taps(v float64, size int) []gridTap {
 	var around [4]gridTap
 	first := math.Floor(v)
 	ratio := v - first
-	count := 0
+	var count int
 	switch m.mode {
 	case "nearest":
 		around[0].weight, count = 1, 1
