@@ -110,11 +110,11 @@ func readHeader(r io.Reader) (header, error) {
 		if _, err := io.ReadFull(r, b[:]); err != nil {
 			return h, cut(err)
 		}
-		if v := binary.LittleEndian.Uint32(b[:]); v > maxHeader {
+		v := binary.LittleEndian.Uint32(b[:])
+		if v > maxHeader {
 			return h, malformed("header of %d bytes, at most %d are taken", v, maxHeader)
-		} else {
-			size = int(v)
 		}
+		size = int(v)
 	default:
 		return h, malformed("version %d is not known", version)
 	}

@@ -743,7 +743,7 @@ func TestDamaged(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"types", "constants", "wiring", "attributes", "subgraph"} {
 		data := read(t, "testdata", name+".onnx")
-		for i := range data {
+		for i := 0; i < len(data); i += 1 + len(data)/1000 {
 			if i%4 == 0 {
 				if m, err := Decode(data[:i]); err == nil {
 					checkSound(t, m)

@@ -82,8 +82,8 @@ func (w *writer) readNode(i int, msg []byte) (*nodeMessage, error) {
 	n.inputs, n.results = trim(n.inputs), trim(n.results)
 	n.Outputs = len(n.results)
 	n.Domain = canonical(n.Domain)
-	imported := false
-	n.Opset, imported = w.opsets[n.Domain]
+	opset, imported := w.opsets[n.Domain]
+	n.Opset = opset
 	if n.Name == "" && n.Outputs > 0 {
 		n.Name = n.results[0] // messages need some name, and this one is unique
 	}

@@ -118,8 +118,11 @@ func readModel(data []byte) (*source, error) {
 		src.opsets[""] = 1 // files from before IR version 3 import nothing
 	}
 	err = walk(graphMessage, func(f field) error {
-		var list *[][]byte
-		limit, what := 0, ""
+		var (
+			list  *[][]byte
+			limit int
+			what  string
+		)
 		switch f.key {
 		case graphName:
 			return text(&src.name, f)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"cutout/inference/ops"
 	"cutout/inference/tensor"
@@ -52,7 +53,7 @@ func parseTensor(msg []byte) (*tensorMessage, error) {
 			if t.floats == nil {
 				t.floats = f.data // one list is the rule: it need not be copied
 			} else {
-				t.floats = append(t.floats[:len(t.floats):len(t.floats)], f.data...)
+				t.floats = append(slices.Clip(t.floats), f.data...) // it may be the model's own bytes
 			}
 		case tensorInt64, tensorUint64:
 			t.ints = append(t.ints, int64(f.bits))
