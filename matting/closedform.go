@@ -111,7 +111,7 @@ func ClosedForm(ctx context.Context, photo *image.NRGBA, trimap *image.Gray, o C
 		return out, solveBand(ctx, photo, out, spans, o)
 	}
 	gw, gh = min(gw, w), min(gh, h)
-	small := shrinkPhoto(photo, gw, gh, o.Threads)
+	small := shrinkPhoto(photo, gw, gh, nil, o.Threads)
 	alpha := shrinkTrimap(out, gw, gh, o.Threads)
 	if err := solveBand(ctx, small, alpha, unknownSpans(alpha.Pix, alpha.Stride, gw, gh, o.Threads, &isUnknown), o); err != nil {
 		return nil, err

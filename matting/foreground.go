@@ -21,7 +21,7 @@ const (
 )
 
 // fringe is how far, in a level's pixels, colours are estimated beyond those that are asked for.
-const fringe = 3
+const fringe = 2
 
 // fgLevel is one resolution of the estimate: for each slot of the band foreground and background red, green and blue,
 // 0..1, and what they are estimated from.

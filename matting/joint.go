@@ -141,37 +141,46 @@ func cover(n, m int) [][2]int {
 	return r
 }
 
-// shrinkPhoto averages photo's colours down to gw x gh, not more than its own size.
-func shrinkPhoto(photo *image.NRGBA, gw, gh, threads int) *image.NRGBA {
+// shrinkPhoto averages photo's colours down to gw x gh, not more than its own size: the pixels in spans of the result, or
+// all of them where spans are nil.
+func shrinkPhoto(photo *image.NRGBA, gw, gh int, spans [][][2]int32, threads int) *image.NRGBA {
 	w, h := photo.Rect.Dx(), photo.Rect.Dy()
 	out := image.NewNRGBA(image.Rect(0, 0, gw, gh))
 	xs, ys := cover(w, gw), cover(h, gh)
+	whole := [][2]int32{{0, int32(gw)}}
 	stripes(threads, gh, func(y0, y1 int) {
-		sum := make([]uint32, 3*gw)
+		sum := make([][3]uint32, gw)
 		for y := y0; y < y1; y++ {
-			clear(sum)
-			for yy := ys[y][0]; yy < ys[y][1]; yy++ {
-				row := photo.Pix[yy*photo.Stride : yy*photo.Stride+4*w]
-				for x, r := range xs {
-					var s0, s1, s2 uint32
-					for p := row[4*r[0] : 4*r[1]]; len(p) >= 4; p = p[4:] {
-						s0 += uint32(p[0])
-						s1 += uint32(p[1])
-						s2 += uint32(p[2])
-					}
-					s := sum[3*x : 3*x+3]
-					s[0] += s0
-					s[1] += s1
-					s[2] += s2
-				}
+			stretches := whole
+			if spans != nil {
+				stretches = spans[y]
 			}
-			dst := out.Pix[y*out.Stride:]
-			for x, r := range xs {
-				n := uint32((r[1] - r[0]) * (ys[y][1] - ys[y][0]))
-				for c := 0; c < 3; c++ {
-					dst[4*x+c] = uint8((sum[3*x+c] + n/2) / n)
+			for _, st := range stretches {
+				sums, ranges := sum[st[0]:st[1]], xs[st[0]:st[1]]
+				clear(sums)
+				for yy := ys[y][0]; yy < ys[y][1]; yy++ {
+					row := photo.Pix[yy*photo.Stride : yy*photo.Stride+4*w]
+					for x, r := range ranges {
+						var s0, s1, s2 uint32
+						for p := row[4*r[0] : 4*r[1]]; len(p) >= 4; p = p[4:] {
+							s0 += uint32(p[0])
+							s1 += uint32(p[1])
+							s2 += uint32(p[2])
+						}
+						s := &sums[x]
+						s[0] += s0
+						s[1] += s1
+						s[2] += s2
+					}
 				}
-				dst[4*x+3] = 255
+				dst := out.Pix[y*out.Stride+4*int(st[0]):]
+				for x, r := range ranges {
+					n := uint32((r[1] - r[0]) * (ys[y][1] - ys[y][0]))
+					for c, v := range sums[x] {
+						dst[4*x+c] = uint8((v + n/2) / n)
+					}
+					dst[4*x+3] = 255
+				}
 			}
 		}
 	})

@@ -40,7 +40,7 @@ func TestRefineFindsTheEdge(t *testing.T) {
 		photo, alpha := scene(size[0], size[1], 4)
 		mask := blurredMask(alpha, 80, 80)
 		plain := image.NewGray(alpha.Rect)
-		enlarge(plain, mask, 1)
+		enlarge(plain, mask, nil, 1)
 		got, err := Refine(context.Background(), photo, mask, RefineOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -81,9 +81,9 @@ func TestRefineOfAnySize(t *testing.T) {
 			t.Fatal("the result depends on the number of threads")
 		}
 		plain := image.NewGray(alpha.Rect)
-		enlarge(plain, mask, 1)
+		enlarge(plain, mask, nil, 1)
 		for i, v := range plain.Pix {
-			if v >= refineKeepAbove && a.Pix[i] < 128 || v <= refineKeepBelow && a.Pix[i] > 127 {
+			if v >= balanced.keepAbove && a.Pix[i] < 128 || v <= balanced.keepBelow && a.Pix[i] > 127 {
 				t.Fatalf("pixel %d went from %d to %d", i, v, a.Pix[i])
 			}
 		}
@@ -183,7 +183,7 @@ func networkMask(m *image.Gray) *image.Gray {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	xs, ys := cover(max(w, 320), 320), cover(max(h, 320), 320)
 	if w < 320 || h < 320 {
-		enlarge(out, m, 1)
+		enlarge(out, m, nil, 1)
 		return out
 	}
 	for y := range ys {
