@@ -476,6 +476,28 @@ func TestOldFile(t *testing.T) {
 	}
 }
 
+// Lists may come in pieces, packed or not, and joining them must leave the caller's bytes alone.
+func TestListInPieces(t *testing.T) {
+	t.Parallel()
+	one, two := string([]byte{0, 0, 0x80, 0x3f}), string([]byte{0, 0, 0, 0x40})
+	w := message{}.num(2, 1).str(8, "w").num(1, 4).str(4, one)
+	w = protowire.AppendFixed32(protowire.AppendTag(w, 4, protowire.Fixed32Type), math.Float32bits(3))
+	w = w.str(4, two).str(4, one)
+	i := message{}.num(2, 7).str(8, "i").str(1, "\x01\x03").num(7, 5).str(7, "\x06\x07")
+	data := modelOf(message{}.sub(5, w).sub(5, i), identity)
+	before := slices.Clone(data)
+	m := mustDecode(t, data)
+	if !slices.Equal(data, before) {
+		t.Error("the model's bytes have changed")
+	}
+	if got := tensor.Values[float32](m.Initializers["w"]); !slices.Equal(got, []float32{1, 3, 2, 1}) {
+		t.Errorf("floats %v", got)
+	}
+	if v := m.Initializers["i"]; !slices.Equal(v.Shape(), []int{1, 3}) || !slices.Equal(tensor.Values[int64](v), []int64{5, 6, 7}) {
+		t.Errorf("integers %v %v", v.Shape(), tensor.Values[int64](v))
+	}
+}
+
 // published returns a model that is not part of the repository, or skips the test.
 func published(t testing.TB, name string) []byte {
 	t.Helper()
@@ -770,7 +792,11 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(modelOf(nil, identity)))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		before := slices.Clone(data)
 		m, err := Decode(data)
+		if !slices.Equal(data, before) {
+			t.Error("the model's bytes have changed")
+		}
 		if err == nil {
 			checkSound(t, m)
 			return

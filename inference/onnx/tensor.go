@@ -51,9 +51,10 @@ func parseTensor(msg []byte) (*tensorMessage, error) {
 			t.floats = binary.LittleEndian.AppendUint64(t.floats, f.bits)
 		case tensorFloatPacked, tensorDoublePacked:
 			if t.floats == nil {
-				t.floats = f.data // one list is the rule: it need not be copied
+				// One list is the rule and need not be copied. What is appended to it must not land in the model.
+				t.floats = slices.Clip(f.data)
 			} else {
-				t.floats = append(slices.Clip(t.floats), f.data...) // it may be the model's own bytes
+				t.floats = append(t.floats, f.data...)
 			}
 		case tensorInt64, tensorUint64:
 			t.ints = append(t.ints, int64(f.bits))
