@@ -14,8 +14,8 @@ type ClosedFormOptions struct {
 	// BaseSize bounds the longer side, in pixels, of the picture that is solved for; zero: none. The matte of the
 	// reduced picture is brought to full size along the photo's own edges, sure pixels stay as they are.
 	BaseSize int
-	// MaxUnknown bounds the unknown pixels solved for, and with them the memory (some 150 bytes each): a picture with
-	// more of them is reduced as with BaseSize. Zero: 2 million.
+	// MaxUnknown bounds the unknown pixels solved for, and with them the memory (some 250 bytes each): a picture with
+	// more of them is reduced as with BaseSize. Zero: 1 million.
 	MaxUnknown int
 	Threads    int // zero: all CPUs
 
@@ -39,7 +39,7 @@ func (o ClosedFormOptions) withDefaults() ClosedFormOptions {
 		o.MaxIterations = 100
 	}
 	if o.MaxUnknown <= 0 {
-		o.MaxUnknown = 2 << 20
+		o.MaxUnknown = 1 << 20
 	}
 	o.Threads = threadCount(o.Threads)
 	return o
@@ -171,7 +171,9 @@ func solveBand(ctx context.Context, photo *image.NRGBA, alpha *image.Gray, spans
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.f.factorise()
+	if err := c.f.factorise(ctx); err != nil {
+		return err
+	}
 	x, err := conjugateGradients(ctx, newLevel(b, a, o.Threads), c, rhs, o)
 	if err != nil {
 		return err

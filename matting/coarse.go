@@ -2,6 +2,7 @@ package matting
 
 import (
 	"cmp"
+	"context"
 	"image"
 	"math"
 	"slices"
@@ -291,6 +292,14 @@ func newCellRow(columns int) *cellRow {
 	return r
 }
 
+// reset makes the row as new but keeps its memory.
+func (r *cellRow) reset() {
+	for i := range r.at {
+		r.at[i] = -1
+	}
+	r.sum = r.sum[:0]
+}
+
 func (r *cellRow) cell(X int) *cellSum {
 	if r.at[X] < 0 {
 		r.at[X] = int32(len(r.sum))
@@ -494,8 +503,8 @@ func (f *factor) add(i, j int, m *mat4) {
 const ridge = 1e-6
 
 // factorise turns the operator into its Cholesky factor in place. Diagonal blocks then hold the inverse of the lower
-// triangle.
-func (f *factor) factorise() {
+// triangle. It returns ctx.Err() when ctx ends first.
+func (f *factor) factorise(ctx context.Context) error {
 	for k := 0; k < f.n; k++ {
 		d := &f.val[f.col[k]]
 		for c := 0; c < dof; c++ {
@@ -504,6 +513,9 @@ func (f *factor) factorise() {
 	}
 	pos := make([]int32, f.n)
 	for k := 0; k < f.n; k++ {
+		if k&63 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		c0, c1 := f.col[k], f.col[k+1]
 		inv := invLower(&f.val[c0])
 		f.val[c0] = inv
@@ -521,6 +533,7 @@ func (f *factor) factorise() {
 			}
 		}
 	}
+	return nil
 }
 
 // invLower returns the inverse of the lower Cholesky factor of m.

@@ -3,6 +3,7 @@ package matting
 import (
 	"image"
 	"math"
+	"sync"
 )
 
 // stencil is the number of coefficients kept per pixel of a symmetric operator that couples pixels up to reach apart:
@@ -69,12 +70,15 @@ func mattingLaplacian(b *band, c *coarse, photo *image.NRGBA, trimap *image.Gray
 	}
 	// Windows go by rows of cells; those of one parity write to nothing in common.
 	rows := c.ny - 1
+	spare := sync.Pool{New: func() any { return newCellRow(c.nx - 1) }}
 	for odd := 0; odd < 2; odd++ {
 		each(threads, (rows+1-odd)/2, func(k int) {
 			Y := 2*k + odd
-			cells := newCellRow(c.nx - 1)
+			cells := spare.Get().(*cellRow)
 			addWindows(b, photo, eps, unknown, a, cells, max(1, Y*cellSize), min(h-1, (Y+1)*cellSize))
 			c.addRow(cells, Y)
+			cells.reset()
+			spare.Put(cells)
 		})
 	}
 	// Take the known pixels out.

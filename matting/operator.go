@@ -5,12 +5,12 @@ type level struct {
 	*band
 	a       []float32 // stencil coefficients by slot; couplings to known pixels are zero
 	inv     []float32 // one over the diagonal
-	x, r    []float32 // correction and residual by slot; zero at known pixels
+	r       []float32 // residual by slot
 	threads int
 }
 
 func newLevel(b *band, a []float32, threads int) *level {
-	l := &level{band: b, a: a, threads: threads, inv: make([]float32, b.n), x: make([]float32, b.n), r: make([]float32, b.n)}
+	l := &level{band: b, a: a, threads: threads, inv: make([]float32, b.n), r: make([]float32, b.n)}
 	b.blocks(threads, func(_ int, segs []seg) {
 		for _, s := range segs {
 			for i := int(s.at); i < int(s.at+s.n); i++ {
