@@ -6,6 +6,7 @@ package pipeline
 
 import (
 	"fmt"
+	"image"
 	"image/color"
 	"time"
 
@@ -55,10 +56,27 @@ type Options struct {
 	Output     Output              // zero: Cutout
 	Quality    Quality             // zero: the pipeline's default
 	Subject    Subject             // zero: Universal
+	Model      string              // wanted, by its catalogue name; one that is not loaded is served by the pipeline's own
+	Matting    *MattingOptions     // how Precise mattes; nil: the pipeline's own way
+	Region     *Region             // nil: the whole picture
+	Clean      bool                // open, smooth and binarise the mask, as rembg's post-processing does
+	Binary     bool                // only 0 and 255 in the mask, which is cut at one half
+	Crop       *Crop               // nil: the canvas is the picture's
+	Placement  *Placement          // nil: the subject stays where it is
 	Shadow     *compositing.Shadow // nil: none; ignored for Mask
 	Background *Background         // nil: transparent; ignored for Mask
+	MaxPixels  int64               // of the result, which is shrunk to so many; zero: any
 	Format     codec.Format        // of Result.Data; zero: PNG
+	JPEG       int                 // quality of a JPEG, 1-100; zero: the pipeline's default
 	Limits     codec.Limits        // of the main picture
+}
+
+// MattingOptions tunes the closed-form matting of Precise.
+type MattingOptions struct {
+	ForegroundThreshold uint8 // mask values above are surely subject
+	BackgroundThreshold uint8 // mask values below are surely background
+	ErodeSize           int   // side in pixels of the square by which both sure areas shrink; zero: a cross of 3
+	BaseSize            int   // longest side in pixels at which the matte is solved; zero: the picture's own
 }
 
 // Object is one thing found: its bounding box around what is not transparent.
@@ -77,7 +95,10 @@ type Result struct {
 	Data          []byte       // the encoded picture
 	Format        codec.Format // of Data
 	Width, Height int          // of the upright picture, in pixels
+	Canvas        image.Point  // size of the picture in Data, in pixels
+	Full          image.Point  // what Canvas would be without Options.MaxPixels
 	Objects       []Object     // the first is the whole subject; empty when nothing was found
+	Model         string       // catalogue name of the network that found it
 	Score         float32      // largest raw score of the network, 0..1; low means nothing was found
 	Stages        []Stage      // in the order they ran
 }

@@ -10,8 +10,6 @@ import (
 	"runtime"
 	"time"
 
-	"golang.org/x/image/draw"
-
 	"cutout/codec"
 	"cutout/compositing"
 	"cutout/weights"
@@ -74,6 +72,8 @@ type job struct {
 	data       []byte
 	threads    int
 	photo      *image.NRGBA
+	size       image.Point     // of the whole picture
+	region     image.Rectangle // the part of it in photo
 	background *image.NRGBA
 	scores     *scores
 	mask       *image.Gray // full size
@@ -84,7 +84,7 @@ type job struct {
 // Run takes one encoded picture through decode, infer, matte, composite and encode.
 //
 // Errors: *codec.LimitError or one wrapping codec.ErrUndecodable for the main picture, *BackgroundError around either
-// for the background, ErrOption for an unknown option, ctx's error where ctx ends between two steps.
+// for the background, *RegionError, ErrOption for an unknown option, ctx's error where ctx ends between two steps.
 func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, error) {
 	if err := o.complete(p.cfg); err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (o *Options) complete(cfg Config) error {
 		return fmt.Errorf("subject %q: %w", o.Subject, ErrOption)
 	}
 	switch o.Format {
-	case codec.PNG, codec.JPEG, codec.WebP:
+	case codec.PNG, codec.JPEG, codec.WebP, Auto, ZIP:
 	default:
 		return fmt.Errorf("format %q: %w", o.Format, ErrOption)
 	}
@@ -159,7 +159,10 @@ func (j *job) decode(ctx context.Context) error {
 	}
 	j.photo = photo
 	j.result.Width, j.result.Height = info.Width, info.Height
-	if b := j.o.Background; b != nil && b.Image != nil && j.o.Output == Cutout {
+	if err := j.focus(); err != nil {
+		return err
+	}
+	if b := j.o.Background; b != nil && b.Image != nil && !j.masked() {
 		if j.background, _, err = codec.Decode(ctx, b.Image, b.Limits); err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -175,7 +178,7 @@ func (j *job) infer(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
-	j.result.Score = j.scores.max
+	j.result.Score, j.result.Model = j.scores.max, j.p.network.entry.Name
 	return nil
 }
 
@@ -191,25 +194,30 @@ func (j *job) matte(context.Context) error {
 }
 
 func (j *job) composite(context.Context) error {
+	if j.o.Clean && j.o.Matting == nil {
+		j.mask = compositing.Clean(j.mask)
+	}
+	if j.o.Binary {
+		compositing.Binarise(j.mask, 128)
+	}
 	cut := compositing.Cutout(j.photo, j.mask)
 	j.photo = nil
 	for i := range j.mask.Pix {
 		j.mask.Pix[i] = cut.Pix[4*i+3] // what was transparent in the photo stays so
 	}
+	cut = j.unfocus(cut)
 	for _, r := range compositing.Objects(j.mask) {
 		j.result.Objects = append(j.result.Objects, Object{Box: compositing.NormaliseBox(r, j.result.Width, j.result.Height)})
 	}
-	if j.o.Output == Mask {
+	cut, shadow := j.arrange(cut)
+	defer j.limit()
+	if j.masked() {
 		j.picture = j.mask
 		return nil
 	}
-	var shadow *image.NRGBA
-	if j.o.Shadow != nil {
-		shadow = compositing.CastShadow(j.mask, *j.o.Shadow)
-	}
 	switch b := j.o.Background; {
 	case j.background != nil:
-		bg := compositing.Cover(j.background, j.result.Width, j.result.Height, resizeBackground)
+		bg := compositing.Cover(j.background, cut.Rect.Dx(), cut.Rect.Dy(), codec.LanczosAlpha)
 		j.background = nil
 		j.picture = compositing.Compose(cut, shadow, bg)
 	case b != nil:
@@ -225,18 +233,31 @@ func (j *job) composite(context.Context) error {
 func (j *job) encode(context.Context) error {
 	var buf bytes.Buffer
 	var err error
-	switch j.o.Format {
+	format, quality := j.o.Format, j.o.JPEG
+	colours, _ := j.picture.(*image.NRGBA)
+	if format == Auto {
+		format = codec.PNG
+		if colours != nil && colours.Opaque() {
+			format = codec.JPEG
+		}
+	}
+	if quality == 0 {
+		quality = jpegQuality
+	}
+	switch format {
 	case codec.JPEG:
-		err = codec.EncodeJPEG(&buf, j.picture, jpegQuality, color.NRGBA{255, 255, 255, 255})
+		err = codec.EncodeJPEG(&buf, j.picture, quality, color.NRGBA{255, 255, 255, 255})
 	case codec.WebP:
 		err = codec.EncodeWebP(&buf, j.picture, webpQuality)
+	case ZIP:
+		err = encodeZIP(&buf, colours, quality)
 	default:
 		err = codec.EncodePNG(&buf, j.picture)
 	}
 	if err != nil {
 		return fmt.Errorf("pipeline: encode: %w", err)
 	}
-	j.result.Data, j.result.Format = buf.Bytes(), j.o.Format
+	j.result.Data, j.result.Format = buf.Bytes(), format
 	return nil
 }
 
@@ -245,13 +266,3 @@ const (
 	jpegQuality = 90
 	webpQuality = 90
 )
-
-// resizeBackground scales a background, weighing colours by alpha.
-func resizeBackground(src *image.NRGBA, width, height int) *image.NRGBA {
-	if src.Opaque() {
-		return codec.Lanczos(src, width, height)
-	}
-	dst := image.NewNRGBA(image.Rect(0, 0, width, height))
-	draw.CatmullRom.Scale(dst, dst.Rect, src, src.Rect, draw.Src, nil)
-	return dst
-}
