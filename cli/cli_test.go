@@ -306,7 +306,7 @@ func TestClosedFetcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = f.Get(context.Background(), "http://127.0.0.1/", 1)
-	if e, ok := err.(*fetch.Error); !ok || e.Kind != fetch.Address { //nolint:errorlint // it is what dialects look for
+	if e, ok := err.(*fetch.Error); !ok || e.Kind != fetch.Address {
 		t.Errorf("got %v", err)
 	}
 }

@@ -148,7 +148,8 @@ func (h *header) decodeBMP(ctx context.Context, b []byte) (image.Image, error) {
 		return dst.Pix[y*dst.Stride:][:dst.Stride]
 	}
 	if p.compressed() {
-		return dst, p.decodeRuns(data, h.width, h.height, row)
+		p.decodeRuns(data, h.width, h.height, row)
+		return dst, nil
 	}
 	var scale [4]channelScale
 	for i, m := range p.masks {
@@ -218,7 +219,7 @@ func (c channelScale) at(v uint32) byte { return byte(uint64(v&c.mask>>c.shift) 
 
 // decodeRuns decodes RLE8 and RLE4. Pixels that are skipped have the first colour. A stream that ends early leaves the
 // rest as if skipped, and one that runs over the right edge is cut, as other readers do.
-func (p *bmpHeader) decodeRuns(data []byte, w, h int, row func(int) []byte) error {
+func (p *bmpHeader) decodeRuns(data []byte, w, h int, row func(int) []byte) {
 	for y := range h {
 		d := row(y)
 		for x := range w {
@@ -251,10 +252,10 @@ func (p *bmpHeader) decodeRuns(data []byte, w, h int, row func(int) []byte) erro
 		case v == 0: // end of row
 			x, y = 0, y+1
 		case v == 1: // end of picture
-			return nil
+			return
 		case v == 2: // move right and on
 			if len(data) < 2 {
-				return nil
+				return
 			}
 			x, y = x+int(data[0]), y+int(data[1])
 			data = data[2:]
@@ -269,7 +270,7 @@ func (p *bmpHeader) decodeRuns(data []byte, w, h int, row func(int) []byte) erro
 					at /= 2
 				}
 				if at >= len(data) {
-					return nil
+					return
 				}
 				switch {
 				case !four:
@@ -283,5 +284,4 @@ func (p *bmpHeader) decodeRuns(data []byte, w, h int, row func(int) []byte) erro
 			data = data[min(size+size&1, len(data)):]
 		}
 	}
-	return nil
 }

@@ -18,6 +18,7 @@ import (
 )
 
 func TestDecodeEqualsPillow(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/pictures/*")
 	if err != nil {
 		t.Fatal(err)

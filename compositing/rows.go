@@ -3,7 +3,6 @@ package compositing
 import (
 	"fmt"
 	"image"
-	"image/color"
 	"runtime"
 	"sync"
 )
@@ -42,10 +41,4 @@ func row(pix []uint8, stride, y, n int) []uint8 { return pix[y*stride : y*stride
 func div255(x uint32) uint32 {
 	x += 128
 	return (x + x>>8) >> 8
-}
-
-// opaque drops the alpha of c.
-func opaque(c color.NRGBA) color.NRGBA {
-	c.A = 255
-	return c
 }

@@ -156,7 +156,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		_ = s.http.Close() // ends what is left; the error that counts is Shutdown's
 		err = fmt.Errorf("requests were still running %v after the stop: %w", s.cfg.Server.ShutdownTimeout, err)
 	}
-	<-failed // http.ErrServerClosed
+	if stopped := <-failed; err == nil && !errors.Is(stopped, http.ErrServerClosed) {
+		err = stopped
+	}
 	return err
 }
 
@@ -276,8 +278,7 @@ func (s *Server) unrouted(err error, c echo.Context) {
 		Status: http.StatusInternalServerError, Reason: dialect.ReasonInternal, Public: "Internal server error.", Err: err,
 	}
 	route := dialect.Route{Dialect: systemDialect, Path: unmatched, Fail: failDetail}
-	var httpErr *echo.HTTPError
-	if errors.As(err, &httpErr) {
+	if httpErr, ok := errors.AsType[*echo.HTTPError](err); ok {
 		switch httpErr.Code {
 		case http.StatusMethodNotAllowed:
 			e = &dialect.Error{Status: httpErr.Code, Reason: dialect.ReasonMethod, Public: "Method Not Allowed"}

@@ -206,8 +206,7 @@ func TestPanicIsA500AndTheServerLives(t *testing.T) {
 	b := start(t, nil)
 	b.processor.run = func(_ context.Context, image []byte, _ pipeline.Options) (*pipeline.Result, error) {
 		if string(image) == "boom" {
-			var none []int
-			_ = none[len(image)]
+			_ = image[len(image)+1]
 		}
 		return sampleResult(), nil
 	}

@@ -32,7 +32,7 @@ func (unused) Get(context.Context, string, int64) (*fetch.Result, error) {
 // Dialects that share a method and path are told apart by what the request holds, and each fails in its own shape.
 func TestDialectsShareAPath(t *testing.T) {
 	t.Parallel()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	s, err := New(Config{
 		Server: config.Server{
 			Addr: ":0", HeaderTimeout: time.Second, BodyTimeout: time.Second, RequestTimeout: time.Second, WriteTimeout: time.Second,

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"cutout/codec"
@@ -176,8 +177,7 @@ func (a *API) results(w http.ResponseWriter, r *dialect.Request) error {
 	result, err := a.processor.Run(ctx, image.data, req.options)
 	if err != nil {
 		prefix := ""
-		var bg *pipeline.BackgroundError
-		if errors.As(err, &bg) {
+		if _, ok := errors.AsType[*pipeline.BackgroundError](err); ok {
 			prefix = dialect.ReasonBackground
 		}
 		return a.refuse(ctx, w, r, image, prefix, err)
@@ -201,10 +201,8 @@ func (a *API) parse(r *dialect.Request, form *upload.Form) (request, []problem) 
 		if value == "" {
 			return fallback
 		}
-		for _, candidate := range allowed {
-			if value == candidate {
-				return value
-			}
+		if slices.Contains(allowed, value) {
+			return value
 		}
 		problems = append(problems, problem{
 			Loc: []string{place, name},

@@ -139,8 +139,7 @@ func TestErrorsOfTheConnectionStayVisible(t *testing.T) {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s after %d bytes: %v", contentType, len(head), err)
 			}
-			var form *FormError
-			if errors.As(err, &form) {
+			if _, ok := errors.AsType[*FormError](err); ok {
 				t.Errorf("%s after %d bytes: takes it for a malformed form", contentType, len(head))
 			}
 		}

@@ -135,8 +135,7 @@ func prune(m *Model, wanted []string) ([]*Node, error) {
 func dropUnread(calls []*Call) []*Call {
 	read := map[*Value]bool{}
 	var kept []*Call
-	for i := len(calls) - 1; i >= 0; i-- {
-		c := calls[i]
+	for _, c := range slices.Backward(calls) {
 		used := false
 		for _, v := range c.Out {
 			used = used || v != nil && (v.Output || read[v])
@@ -159,8 +158,7 @@ func dropUnread(calls []*Call) []*Call {
 func analyseNode(n *Node, values map[string]*Value) (*Call, error) {
 	op, err := ops.Lookup(n.Domain, n.OpType, n.Opset)
 	if err != nil {
-		var unsupported *ops.UnsupportedError
-		if errors.As(err, &unsupported) {
+		if unsupported, ok := errors.AsType[*ops.UnsupportedError](err); ok {
 			unsupported.Node.Name = n.Name
 		}
 		return nil, err
@@ -181,7 +179,6 @@ func analyseNode(n *Node, values map[string]*Value) (*Call, error) {
 		folded = folded && v.Const != nil
 	}
 	if out := shapeOf(n, types); out != nil {
-		consts, folded = nil, false
 		values[n.Results[0]] = &Value{Name: n.Results[0], Type: ops.Type{DType: out.DType(), Shape: out.Shape()}, Const: out}
 		return nil, nil
 	}

@@ -501,8 +501,6 @@ type singleConv struct {
 	k, blocks int
 	band      int
 	bias      float32
-	clamp     bool
-	lo, hi    float32
 }
 
 func (c *compiler) singleConv(call *Call, win window, g *convWeights, bias []float32) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"cutout/inference/ops"
 	"cutout/inference/tensor"
@@ -17,12 +18,8 @@ func Interpret(ctx context.Context, m *Model, inputs map[string]*tensor.Tensor, 
 		return nil, err
 	}
 	values := make(map[string]*tensor.Tensor, len(m.Initializers)+len(live))
-	for name, t := range m.Initializers {
-		values[name] = t
-	}
-	for name, t := range inputs {
-		values[name] = t
-	}
+	maps.Copy(values, m.Initializers)
+	maps.Copy(values, inputs)
 	readers := map[string]int{}
 	for _, n := range live {
 		for _, name := range n.Inputs {
@@ -57,8 +54,7 @@ func Interpret(ctx context.Context, m *Model, inputs map[string]*tensor.Tensor, 
 func interpretNode(n *Node, values map[string]*tensor.Tensor) error {
 	op, err := ops.Lookup(n.Domain, n.OpType, n.Opset)
 	if err != nil {
-		var unsupported *ops.UnsupportedError
-		if errors.As(err, &unsupported) {
+		if unsupported, ok := errors.AsType[*ops.UnsupportedError](err); ok {
 			unsupported.Node.Name = n.Name
 		}
 		return err

@@ -126,9 +126,7 @@ func Compile(a *Analysis, set *kernels.Set, weights *Weights) (*Plan, error) {
 		if c.done[call] {
 			continue
 		}
-		if err := c.lower(call); err != nil {
-			return nil, err
-		}
+		c.lower(call)
 	}
 	var kept []*store
 	for _, v := range a.Outputs {

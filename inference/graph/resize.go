@@ -67,7 +67,6 @@ func (c *compiler) lowerResize(call *Call) bool {
 type rule struct {
 	mode, coordinates, nearest string
 	scales                     []float32 // nil: output over input size
-	roundedScales              bool
 }
 
 func resizeRule(call *Call) (r rule, ok bool) {
