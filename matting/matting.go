@@ -71,11 +71,7 @@ func each(threads, n int, f func(i int)) {
 	}
 	var wg sync.WaitGroup
 	for t := 1; t < threads; t++ {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			work()
-		}()
+		wg.Go(work)
 	}
 	work()
 	wg.Wait()

@@ -86,7 +86,7 @@ func trimap(mask *image.Gray, o TrimapOptions, open bool) *image.Gray {
 			dst := rows[y*w : y*w+w]
 			noFg, noBg := outside, -before-after-2
 			for x := 0; x < w+after; x++ {
-				c := byte(border)
+				c := border
 				if x < w {
 					c = class[src[x]]
 				}

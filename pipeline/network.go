@@ -49,7 +49,7 @@ func loadNetwork(ctx context.Context, name, dir, cpu string, threads int) (*netw
 // run scores a photo: resample to the network's size, scale and normalise as its entry says, infer.
 func (n *network) run(ctx context.Context, photo *image.NRGBA, threads int) (*scores, error) {
 	in := n.entry.Input
-	small := photo
+	var small *image.NRGBA
 	if in.Filter == weights.Bilinear {
 		small = codec.Bilinear(photo, in.Width, in.Height)
 	} else {

@@ -304,14 +304,13 @@ func TestBackgrounds(t *testing.T) {
 func TestErrors(t *testing.T) {
 	p := testPipeline(t)
 	good := read(t, "photos/chelsea.png")
-	var limit *codec.LimitError
 	var background *BackgroundError
 	_, err := p.Run(context.Background(), []byte("no picture"), Options{})
 	if !errors.Is(err, codec.ErrUndecodable) || errors.As(err, &background) {
 		t.Errorf("text: %v", err)
 	}
 	_, err = p.Run(context.Background(), good, Options{Limits: codec.Limits{MaxWidth: 10, MaxHeight: 10}})
-	if !errors.As(err, &limit) {
+	if _, ok := errors.AsType[*codec.LimitError](err); !ok {
 		t.Errorf("too large: %v", err)
 	}
 	_, err = p.Run(context.Background(), good, Options{Background: &Background{Image: []byte("no picture")}})
