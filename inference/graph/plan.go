@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unsafe"
 
 	"cutout/inference/kernels"
 	"cutout/inference/ops"
@@ -390,17 +389,6 @@ func (x *exec) buf(s *store) []float32 {
 	default:
 		return x.arena[s.offset : s.offset+s.size : s.offset+s.size]
 	}
-}
-
-// alignedFloats returns n zeroed float32 that begin on a cache line.
-func alignedFloats(n int) []float32 {
-	const line = 64
-	s := make([]float32, n+line/4)
-	skip := 0
-	if r := uintptr(unsafe.Pointer(unsafe.SliceData(s))) % line; r != 0 {
-		skip = int(line-r) / 4
-	}
-	return s[skip : skip+n : skip+n]
 }
 
 // ArenaBytes returns the size of the arena a run takes.

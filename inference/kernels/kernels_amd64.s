@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func gemm12x2AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -17,6 +17,8 @@ TEXT ·gemm12x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*2), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -108,8 +110,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $0x00000080, BX
 	VMOVUPS      (AX), Z24
 	VMOVUPS      (AX)(R12*1), Z25
 	VBROADCASTSS (R8), Z28
@@ -272,6 +278,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z24
@@ -387,7 +394,7 @@ nopost:
 	RET
 
 // func gemm6x2AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -399,6 +406,8 @@ TEXT ·gemm6x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*2), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -454,8 +463,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $0x00000080, BX
 	VMOVUPS      (AX), Z12
 	VMOVUPS      (AX)(R12*1), Z13
 	VBROADCASTSS (R8), Z16
@@ -546,6 +559,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z12
@@ -613,7 +627,7 @@ nopost:
 	RET
 
 // func gemm3x2AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -625,6 +639,8 @@ TEXT ·gemm3x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*2), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -662,8 +678,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $0x00000080, BX
 	VMOVUPS      (AX), Z6
 	VMOVUPS      (AX)(R12*1), Z7
 	VBROADCASTSS (R8), Z10
@@ -718,6 +738,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z6
@@ -761,7 +782,7 @@ nopost:
 	RET
 
 // func gemm1x2AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -773,6 +794,8 @@ TEXT ·gemm1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*2), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -798,8 +821,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $0x00000080, BX
 	VMOVUPS      (AX), Z2
 	VMOVUPS      (AX)(R12*1), Z3
 	VBROADCASTSS (R8), Z6
@@ -830,6 +857,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z2
@@ -857,7 +885,7 @@ nopost:
 	RET
 
 // func gemm24x1AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -869,6 +897,8 @@ TEXT ·gemm24x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -960,8 +990,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1       (BX)
+	PREFETCHT1       64(BX)
+	ADDQ             $0x00000080, BX
 	VMOVUPS          (AX), Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
 	VFMADD231PS.BCST 64(R8), Z24, Z1
@@ -1072,6 +1106,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z24
@@ -1187,7 +1222,7 @@ nopost:
 	RET
 
 // func gemm12x1AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -1199,6 +1234,8 @@ TEXT ·gemm12x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -1254,8 +1291,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1       (BX)
+	PREFETCHT1       64(BX)
+	ADDQ             $0x00000080, BX
 	VMOVUPS          (AX), Z12
 	VFMADD231PS.BCST (R8), Z12, Z0
 	VFMADD231PS.BCST 64(R8), Z12, Z1
@@ -1318,6 +1359,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z12
@@ -1385,7 +1427,7 @@ nopost:
 	RET
 
 // func gemm6x1AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -1397,6 +1439,8 @@ TEXT ·gemm6x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -1434,8 +1478,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1       (BX)
+	PREFETCHT1       64(BX)
+	ADDQ             $0x00000080, BX
 	VMOVUPS          (AX), Z6
 	VFMADD231PS.BCST (R8), Z6, Z0
 	VFMADD231PS.BCST 64(R8), Z6, Z1
@@ -1474,6 +1522,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z6
@@ -1517,7 +1566,7 @@ nopost:
 	RET
 
 // func gemm3x1AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -1529,6 +1578,8 @@ TEXT ·gemm3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -1557,8 +1608,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1       (BX)
+	PREFETCHT1       64(BX)
+	ADDQ             $0x00000080, BX
 	VMOVUPS          (AX), Z3
 	VFMADD231PS.BCST (R8), Z3, Z0
 	VFMADD231PS.BCST 64(R8), Z3, Z1
@@ -1585,6 +1640,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z3
@@ -1616,7 +1672,7 @@ nopost:
 	RET
 
 // func gemm1x1AVX512(call *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -1628,6 +1684,8 @@ TEXT ·gemm1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -1650,8 +1708,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1       (BX)
+	PREFETCHT1       64(BX)
+	ADDQ             $0x00000080, BX
 	VMOVUPS          (AX), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	VMOVUPS          64(AX), Z2
@@ -1670,6 +1732,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Z1
@@ -2781,7 +2844,7 @@ loop:
 	RET
 
 // func gemm6x1AVX2(call *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -2793,6 +2856,8 @@ TEXT ·gemm6x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -2848,8 +2913,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $0x00000080, BX
 	VMOVUPS      (AX), Y12
 	VMOVUPS      32(AX), Y13
 	VBROADCASTSS (R8), Y14
@@ -2940,6 +3009,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Y12
@@ -3007,7 +3077,7 @@ nopost:
 	RET
 
 // func gemm3x1AVX2(call *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -3019,6 +3089,8 @@ TEXT ·gemm3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -3056,8 +3128,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $0x00000080, BX
 	VMOVUPS      (AX), Y6
 	VMOVUPS      32(AX), Y7
 	VBROADCASTSS (R8), Y8
@@ -3112,6 +3188,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Y6
@@ -3155,7 +3232,7 @@ nopost:
 	RET
 
 // func gemm1x1AVX2(call *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ call+0(FP), DI
 	MOVQ (DI), SI
@@ -3167,6 +3244,8 @@ TEXT ·gemm1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 72(DI), R14
 	MOVQ 80(DI), R15
 	MOVQ 8(DI), DX
+	LEAQ (DX)(R12*1), BX
+	MOVQ BX, 104(DI)
 
 tile:
 	MOVQ    64(DI), BX
@@ -3192,8 +3271,12 @@ nopre:
 	MOVQ DX, AX
 	MOVQ 32(DI), R9
 	MOVQ $0x00000004, R10
+	MOVQ 104(DI), BX
 
 k4:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	ADDQ         $0x00000080, BX
 	VMOVUPS      (AX), Y2
 	VMOVUPS      32(AX), Y3
 	VBROADCASTSS (R8), Y4
@@ -3224,6 +3307,7 @@ k4:
 same:
 	DECQ         R9
 	JNZ          k4
+	MOVQ         BX, 104(DI)
 	CMPQ         88(DI), $0x00
 	JE           noclamp
 	VBROADCASTSS 96(DI), Y2

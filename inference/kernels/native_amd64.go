@@ -16,6 +16,7 @@ type gemmCall struct {
 	bias, pre, post           unsafe.Pointer
 	clamp                     int
 	lo, hi                    float32
+	next                      uintptr // scratch of the kernel
 }
 
 type winogradCall struct {

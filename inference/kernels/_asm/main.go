@@ -65,6 +65,7 @@ const (
 	gPost
 	gClamp
 	gLoHi // lo, hi float32
+	gNext // weights of the next call, likely; moved on while they are prefetched
 )
 
 // gemm emits one register tile of pixels x blocks outputs, looped over gTiles tiles.
@@ -102,6 +103,10 @@ func gemm(s isa, pixels, blocks int) {
 		return m
 	}
 
+	// The weights of the next output blocks follow these. They come from L3, so they are asked for while this call computes.
+	LEAQ(Mem{Base: w, Index: wStride, Scale: uint8(blocks)}, tmp)
+	MOVQ(tmp, at(gNext))
+
 	Label("tile")
 	// Accumulators start at the bias, or at zero.
 	MOVQ(at(gBias), tmp)
@@ -137,7 +142,12 @@ func gemm(s isa, pixels, blocks int) {
 	MOVQ(w, wCur)
 	MOVQ(at(gK4), total)
 	MOVQ(U32(4), inner)
+	next := tmp
+	MOVQ(at(gNext), next)
 	Label("k4")
+	PREFETCHT1(Mem{Base: next})
+	PREFETCHT1(Mem{Base: next, Disp: 64})
+	ADDQ(U32(128), next)
 	for kk := range 4 {
 		ws := free[:n]
 		bc := free[n:]
@@ -177,6 +187,7 @@ func gemm(s isa, pixels, blocks int) {
 	Label("same")
 	DECQ(total)
 	JNZ(LabelRef("k4"))
+	MOVQ(next, at(gNext))
 
 	CMPQ(at(gClamp), imm(0))
 	JE(LabelRef("noclamp"))
