@@ -75,6 +75,28 @@ func (l Limits) Validate(prefix string) error {
 	return nil
 }
 
+// Pictures bounds what one dialect takes, by the number of pixels. A zero bounds nothing, except for MaxRequest. The
+// defaults are set where the struct is embedded.
+type Pictures struct {
+	MaxPixels  int64 `default:"${max_pixels}" help:"Most pixels of a picture taken; 0 for any."`
+	MaxFile    Bytes `default:"${max_file}" help:"Largest picture file taken; 0 for any."`
+	MaxRequest Bytes `default:"${max_request}" help:"Largest request body taken."`
+}
+
+// Validate reports the first bound that cannot work; prefix is that of the flags, with its trailing dash.
+func (p Pictures) Validate(prefix string) error {
+	if p.MaxPixels < 0 {
+		return fmt.Errorf("--%smax-pixels %d: must not be negative", prefix, p.MaxPixels)
+	}
+	return Limits{MaxFile: p.MaxFile, MaxRequest: p.MaxRequest}.Validate(prefix)
+}
+
+// RemoveBG says how the remove.bg dialect answers.
+type RemoveBG struct {
+	Pictures `embed:"" set:"max_pixels=50000000" set:"max_file=22MB" set:"max_request=48MB"`
+	Size     string `default:"preview" enum:"preview,medium,hd,full,50MP,auto" help:"Size of a result where a request names none: ${enum}."`
+}
+
 // Fetch says which pictures named by URL are fetched, and at what cost.
 type Fetch struct {
 	Allow       []netip.Prefix `name:"fetch-allow" env:"CUTOUT_FETCH_ALLOW" placeholder:"CIDR" help:"Private range that URLs may point to, on any port (repeatable)."`

@@ -46,6 +46,9 @@ type Route struct {
 	Serve func(http.ResponseWriter, *Request) error
 	// Fail writes an error in the shape of the route.
 	Fail func(http.ResponseWriter, *Error)
+	// Keyless routes are served without a key where keys are demanded: they tell nothing, or the path itself is the
+	// secret.
+	Keyless bool
 	// Quiet routes are asked all the time by machines; they are logged as debug messages.
 	Quiet bool
 }
@@ -86,6 +89,10 @@ const (
 	ReasonPanic        = "panic"
 	ReasonNotFound     = "not_found"
 	ReasonMethod       = "method_not_allowed"
+	ReasonNoSubject    = "no_subject" // where a dialect calls that a failure
+	ReasonNoKey        = "no_key"
+	ReasonBadKey       = "bad_key"
+	ReasonRateLimit    = "rate_limit" // of the key; comes with status 429
 )
 
 // StatusClientGone is logged and counted for a client that went away before its reply; nobody receives it.
@@ -96,11 +103,19 @@ type Request struct {
 	*http.Request
 	Log    *slog.Logger // carries the request id
 	Record *Record
+	Quota  Quota
 
 	fields []string
 	form   *upload.Form
 	err    error
 	read   bool
+}
+
+// Quota is what the client may still ask for. The zero one sets no bound.
+type Quota struct {
+	Limit     int64     // a minute
+	Remaining int64     // of Limit, after this request
+	Reset     time.Time // when Remaining is Limit again
 }
 
 // NewRequest makes a Request of an HTTP one whose body is bounded. fields are those of all routes that may serve it.
@@ -157,6 +172,7 @@ type Record struct {
 	Cause    error  // what the client is not told; may be nil
 	Rejected string // why the decoder refused a picture
 	Attrs    []slog.Attr
+	Pixels   int64 // of the pictures that went through the pipeline
 }
 
 // Add notes a stage.
@@ -180,6 +196,7 @@ func (r *Record) Fail(reason string, cause error) {
 // Picture notes what came out of the pipeline.
 func (r *Record) Picture(res *pipeline.Result) {
 	r.Stages = append(r.Stages, res.Stages...)
+	r.Pixels += int64(res.Width) * int64(res.Height)
 	r.Attrs = append(r.Attrs,
 		slog.Int("width", res.Width), slog.Int("height", res.Height), slog.Float64("score", float64(res.Score)))
 }
