@@ -41,6 +41,7 @@ type commands struct {
 	Infer   InferCmd   `cmd:"" help:"Run an ONNX network on tensors in .npy files."`
 	Bench   BenchCmd   `cmd:"" help:"Measure how fast networks run."`
 	Weights WeightsCmd `cmd:"" help:"List and verify the networks."`
+	Keys    KeysCmd    `cmd:"" help:"Make API keys."`
 	Version VersionCmd `cmd:"" help:"Print the version."`
 }
 

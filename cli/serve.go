@@ -20,14 +20,21 @@ import (
 // ServeCmd serves the HTTP API until a signal ends it.
 type ServeCmd struct {
 	config.Server    `embed:""`
-	API4AI           config.Limits `embed:"" prefix:"api4ai-"`
-	Fetch            config.Fetch  `embed:""`
+	config.Access    `embed:""`
+	API4AI           config.Limits   `embed:"" prefix:"api4ai-"`
+	RemoveBG         config.RemoveBG `embed:"" prefix:"removebg-"`
+	APISphere        config.Pictures `embed:"" prefix:"apisphere-" set:"max_pixels=50000000" set:"max_file=10MB" set:"max_request=16MB"`
+	Rembg            config.Pictures `embed:"" prefix:"rembg-" set:"max_pixels=50000000" set:"max_file=50MB" set:"max_request=64MB"`
+	PhotoRoom        config.Pictures `embed:"" prefix:"photoroom-" set:"max_pixels=36000000" set:"max_file=30MB" set:"max_request=32MB"`
+	Fetch            config.Fetch    `embed:""`
 	config.Inference `embed:""`
 	config.Log       `embed:""`
 }
 
 func (c *ServeCmd) validate() error {
-	return errors.Join(c.Server.Validate(), c.API4AI.Validate("api4ai-"), c.Fetch.Validate(), c.Inference.Validate())
+	return errors.Join(c.Server.Validate(), c.Access.Validate(), c.API4AI.Validate("api4ai-"), c.RemoveBG.Validate("removebg-"),
+		c.APISphere.Validate("apisphere-"), c.Rembg.Validate("rembg-"), c.PhotoRoom.Validate("photoroom-"), c.Fetch.Validate(),
+		c.Inference.Validate())
 }
 
 // Run serves. The port is open before the network is loaded: /healthz answers at once, /readyz says no until then, and
@@ -50,7 +57,8 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	}
 	engine := newLoader()
 	server, err := handlers.New(handlers.Config{
-		Server: c.Server, API4AI: c.API4AI, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
+		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
+		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
 		Metrics: metrics.New(metrics.Build{Version: p.Version, Model: c.Model, Precision: c.Precision}),
 		Log:     log, Checks: []handlers.Check{{Name: "model", Run: engine.check}},
 	})

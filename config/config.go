@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +49,24 @@ func (s Server) Validate() error {
 	}
 	if s.MaxHeader < 1<<10 {
 		return fmt.Errorf("--max-header %v: must be at least 1KB", s.MaxHeader)
+	}
+	return nil
+}
+
+// Access says who may ask.
+type Access struct {
+	APIKeys        string   `name:"api-keys" env:"CUTOUT_API_KEYS" placeholder:"FILE" help:"File of keys, one of which every request must carry; see cutout keys. Without it none is needed."`
+	RapidAPISecret string   `name:"rapidapi-proxy-secret" env:"CUTOUT_RAPIDAPI_PROXY_SECRET" placeholder:"SECRET" help:"Secret that RapidAPI's gateway sends along with its customers' requests, which then need no other key."`
+	CORSOrigins    []string `name:"cors-origin" env:"CUTOUT_CORS_ORIGIN" placeholder:"ORIGIN" help:"Origin, as https://example.com, whose pages may call the API, or * for any (repeatable). Without it none may."`
+}
+
+// Validate reports the first setting that cannot work.
+func (a Access) Validate() error {
+	for _, origin := range a.CORSOrigins {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin) {
+			return fmt.Errorf("--cors-origin %q: want * or an origin, for example https://example.com", origin)
+		}
 	}
 	return nil
 }

@@ -204,8 +204,14 @@ func testConfig(t *testing.T) (handlers.Config, *bundle) {
 			Addr: ":0", HeaderTimeout: 5 * time.Second, BodyTimeout: 5 * time.Second, RequestTimeout: 10 * time.Second,
 			WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second, ShutdownTimeout: 5 * time.Second, MaxHeader: 1 << 16,
 		},
-		API4AI:  config.Limits{MaxWidth: 4096, MaxHeight: 4096, MaxFile: 16 << 20, MaxRequest: 32 << 20},
-		Version: "v1.2.3", OpenAPI: openAPI, Processor: b.processor, Fetcher: b.fetcher, Metrics: b.metrics,
+		API4AI: config.Limits{MaxWidth: 4096, MaxHeight: 4096, MaxFile: 16 << 20, MaxRequest: 32 << 20},
+		RemoveBG: config.RemoveBG{
+			Pictures: config.Pictures{MaxPixels: 50e6, MaxFile: 22 << 20, MaxRequest: 48 << 20}, Size: "preview",
+		},
+		APISphere: config.Pictures{MaxPixels: 50e6, MaxFile: 10 << 20, MaxRequest: 16 << 20},
+		Rembg:     config.Pictures{MaxPixels: 50e6, MaxFile: 50 << 20, MaxRequest: 64 << 20},
+		PhotoRoom: config.Pictures{MaxPixels: 36e6, MaxFile: 30 << 20, MaxRequest: 32 << 20},
+		Version:   "v1.2.3", OpenAPI: openAPI, Processor: b.processor, Fetcher: b.fetcher, Metrics: b.metrics,
 		Log: slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, b
 }

@@ -27,10 +27,12 @@ const (
 
 // info is what the server keeps about a request while it is answered.
 type info struct {
-	log    *slog.Logger
-	record dialect.Record
-	route  dialect.Route
-	status int // where it is not the reply's
+	log     *slog.Logger
+	record  dialect.Record
+	route   dialect.Route
+	status  int    // where it is not the reply's
+	key     string // name of the key that the request came with
+	limited bool   // the key's limit was reached
 }
 
 func infoOf(c echo.Context) *info {
@@ -143,11 +145,17 @@ func (s *Server) report(r *http.Request, i *info, status int, took time.Duration
 	case status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	}
+	if i.key != "" {
+		s.cfg.Metrics.Key(i.key, i.record.Pixels, i.limited)
+	}
 	// The path and not the whole URL: a query may hold a key.
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("dialect", i.route.Dialect),
 		slog.Int("status", status), slog.Float64("duration_ms", milliseconds(took)),
 		slog.Int64("received", received), slog.Int64("sent", sent), slog.String("remote", r.RemoteAddr),
+	}
+	if i.key != "" {
+		attrs = append(attrs, slog.String("key", i.key))
 	}
 	if len(stages) > 0 {
 		attrs = append(attrs, slog.Group("stages", stages...))
@@ -168,14 +176,22 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func requestID(r *http.Request) string {
 	id := r.Header.Get(requestIDHeader)
 	if id == "" || len(id) > maxRequestID {
-		return rand.Text()
+		return newRequestID()
 	}
 	for _, b := range []byte(id) {
 		if b <= ' ' || b > '~' || b == '"' || b == '\\' {
-			return rand.Text()
+			return newRequestID()
 		}
 	}
 	return id
+}
+
+// newRequestID makes a random UUID (RFC 9562, version 4), the form in which services hand out theirs.
+func newRequestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // timedBody counts what is read, and lifts the deadline for reading once everything is there: a deadline that passed

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,15 +22,25 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"cutout/config"
+	"cutout/handlers/access"
 	"cutout/handlers/api4ai"
+	"cutout/handlers/apisphere"
 	"cutout/handlers/dialect"
+	"cutout/handlers/photoroom"
+	"cutout/handlers/rembg"
+	"cutout/handlers/removebg"
 	"cutout/metrics"
 )
 
 // Config is what a server is built from. Every field but Checks is needed.
 type Config struct {
 	Server    config.Server
+	Access    config.Access
 	API4AI    config.Limits
+	RemoveBG  config.RemoveBG
+	APISphere config.Pictures
+	Rembg     config.Pictures
+	PhotoRoom config.Pictures
 	Version   string // of the API, as vX.Y.Z
 	OpenAPI   []byte // the contract, as YAML
 	Processor dialect.Processor
@@ -50,6 +61,7 @@ type Server struct {
 	cfg      Config
 	echo     *echo.Echo
 	http     *http.Server
+	gate     *access.Gate
 	routes   []dialect.Route
 	byPath   map[string]dialect.Route // a route of each path, for the shape of its errors
 	stopping atomic.Bool
@@ -66,21 +78,32 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Server.Validate(); err != nil {
 		return nil, err
 	}
-	if err := cfg.API4AI.Validate("api4ai-"); err != nil {
+	if err := errors.Join(
+		cfg.Access.Validate(), cfg.API4AI.Validate("api4ai-"), cfg.RemoveBG.Validate("removebg-"),
+		cfg.APISphere.Validate("apisphere-"), cfg.Rembg.Validate("rembg-"), cfg.PhotoRoom.Validate("photoroom-"),
+	); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, byPath: map[string]dialect.Route{}}
+	gate, err := access.Open(access.Config{File: cfg.Access.APIKeys, ProxySecret: cfg.Access.RapidAPISecret, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, gate: gate, byPath: map[string]dialect.Route{}}
 
 	// One line a dialect.
 	s.routes = slices.Concat(
 		s.system(),
 		api4ai.New(api4ai.Config{Limits: cfg.API4AI, Version: cfg.Version}, cfg.Processor, cfg.Fetcher).Routes(),
+		removebg.New(cfg.RemoveBG, cfg.Processor, cfg.Fetcher).Routes(),
+		apisphere.New(cfg.APISphere, cfg.Processor).Routes(),
+		rembg.New(cfg.Rembg, cfg.Processor, cfg.Fetcher).Routes(),
+		photoroom.New(cfg.PhotoRoom, cfg.Processor).Routes(),
 	)
 
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.unrouted
-	e.Use(s.observe)
+	e.Use(s.observe, s.cors)
 	for _, group := range groupRoutes(s.routes) {
 		s.byPath[group[0].Path] = group[len(group)-1]
 		e.Add(group[0].Method, echoPath(group[0].Path), s.serve(group))
@@ -203,11 +226,33 @@ func (s *Server) serve(group []dialect.Route) echo.HandlerFunc {
 			}
 		}
 		info.route = route
+		if !route.Keyless {
+			pass, err := s.admit(c, req)
+			if err != nil {
+				return s.fail(c, route, original, classify(r, err))
+			}
+			defer func() { pass.Charge(info.record.Pixels) }()
+		}
 		if err := route.Serve(c.Response(), req); err != nil {
 			return s.fail(c, route, original, classify(r, err))
 		}
 		return nil
 	}
+}
+
+// admit asks the gate, and tells the client what its key has left where that is limited.
+func (s *Server) admit(c echo.Context, r *dialect.Request) (access.Pass, error) {
+	pass, err := s.gate.Admit(r.Request)
+	info := infoOf(c)
+	info.key, info.limited = pass.Name, err != nil
+	r.Quota = pass.Quota
+	if q := pass.Quota; q.Limit > 0 {
+		header := c.Response().Header()
+		header.Set("X-RateLimit-Limit", strconv.FormatInt(q.Limit, 10))
+		header.Set("X-RateLimit-Remaining", strconv.FormatInt(q.Remaining, 10))
+		header.Set("X-RateLimit-Reset", strconv.FormatInt(q.Reset.Unix(), 10))
+	}
+	return pass, err
 }
 
 // classify makes an *dialect.Error of whatever a route failed with.

@@ -38,8 +38,11 @@ func TestDialectsShareAPath(t *testing.T) {
 			Addr: ":0", HeaderTimeout: time.Second, BodyTimeout: time.Second, RequestTimeout: time.Second, WriteTimeout: time.Second,
 			IdleTimeout: time.Second, ShutdownTimeout: time.Second, MaxHeader: 1 << 16,
 		},
-		API4AI:  config.Limits{MaxRequest: 1 << 20},
-		Version: "v1.0.0", OpenAPI: []byte("openapi: 3.0.3"), Processor: unused{}, Fetcher: unused{},
+		API4AI:    config.Limits{MaxRequest: 1 << 20},
+		RemoveBG:  config.RemoveBG{Pictures: config.Pictures{MaxRequest: 1 << 20}, Size: "auto"},
+		APISphere: config.Pictures{MaxRequest: 1 << 20}, Rembg: config.Pictures{MaxRequest: 1 << 20},
+		PhotoRoom: config.Pictures{MaxRequest: 1 << 20},
+		Version:   "v1.0.0", OpenAPI: []byte("openapi: 3.0.3"), Processor: unused{}, Fetcher: unused{},
 		Metrics: metrics.New(metrics.Build{}), Log: log,
 	})
 	if err != nil {

@@ -16,7 +16,8 @@ const readyTimeout = 5 * time.Second
 func (s *Server) system() []dialect.Route {
 	route := func(path string, serve func(http.ResponseWriter, *dialect.Request) error) dialect.Route {
 		return dialect.Route{
-			Dialect: systemDialect, Method: http.MethodGet, Path: path, Serve: serve, Fail: failDetail, Quiet: true,
+			Dialect: systemDialect, Method: http.MethodGet, Path: path, Serve: serve, Fail: failDetail,
+			Keyless: true, Quiet: true,
 		}
 	}
 	exposition := s.cfg.Metrics.Handler()

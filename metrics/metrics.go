@@ -24,6 +24,9 @@ const (
 	FailuresTotal      = "cutout_failures_total"
 	DecodeRejected     = "cutout_decode_rejected_total"
 	PanicsTotal        = "cutout_panics_total"
+	KeyRequestsTotal   = "cutout_key_requests_total"
+	KeyLimitedTotal    = "cutout_key_limited_total"
+	KeyPixelsTotal     = "cutout_key_pixels_total"
 	BuildInfo          = "cutout_build_info"
 )
 
@@ -57,6 +60,8 @@ type Metrics struct {
 	failures  *prometheus.CounterVec
 	rejected  *prometheus.CounterVec
 	panics    prometheus.Counter
+
+	keyRequests, keyLimited, keyPixels *prometheus.CounterVec
 }
 
 // Buckets of the histograms in seconds: a small picture takes tens of milliseconds, a large one on one busy core seconds.
@@ -101,6 +106,15 @@ func New(b Build) *Metrics {
 			Name: PanicsTotal, Help: "Requests that ended in a panic.",
 		}),
 	}
+	m.keyRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: KeyRequestsTotal, Help: "Requests that came with a valid key, by its name.",
+	}, []string{"key"})
+	m.keyLimited = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: KeyLimitedTotal, Help: "Requests refused because the limit of their key was reached, by its name.",
+	}, []string{"key"})
+	m.keyPixels = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: KeyPixelsTotal, Help: "Pixels of pictures processed for a key, by its name.",
+	}, []string{"key"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: BuildInfo, Help: "Always 1; the labels describe the running program.",
 		ConstLabels: prometheus.Labels{
@@ -110,6 +124,7 @@ func New(b Build) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.duration, m.inFlight, m.received, m.sent, m.stages, m.inference, m.failures, m.rejected, m.panics, build,
+		m.keyRequests, m.keyLimited, m.keyPixels,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -160,6 +175,16 @@ func (m *Metrics) Failure(dialect, reason string) { m.failures.WithLabelValues(d
 
 // Rejected counts a picture that was refused by the decoder or its limits.
 func (m *Metrics) Rejected(reason string) { m.rejected.WithLabelValues(reason).Inc() }
+
+// Key counts a request that came with a valid key, and the pixels of its pictures. The names of keys are those of a file
+// that the operator keeps.
+func (m *Metrics) Key(name string, pixels int64, limited bool) {
+	m.keyRequests.WithLabelValues(name).Inc()
+	if limited {
+		m.keyLimited.WithLabelValues(name).Inc()
+	}
+	m.keyPixels.WithLabelValues(name).Add(float64(pixels))
+}
 
 // Panic counts a request that panicked.
 func (m *Metrics) Panic() { m.panics.Inc() }

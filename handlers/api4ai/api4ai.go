@@ -104,7 +104,7 @@ func (a *API) Routes() []dialect.Route {
 	for _, prefix := range prefixes {
 		get := dialect.Route{Dialect: Name, Method: http.MethodGet, Fail: fail}
 		version, list := get, get
-		version.Path, version.Serve = prefix+"/version", a.version
+		version.Path, version.Serve, version.Keyless = prefix+"/version", a.version, true
 		list.Path, list.Serve = prefix+"/modes", a.modes
 		results := dialect.Route{
 			Dialect: Name, Method: http.MethodPost, Path: prefix + "/results", MaxBody: int64(a.cfg.Limits.MaxRequest),
