@@ -23,33 +23,44 @@ import (
 // l is checked against the header before any pixel is allocated; where l.MaxPixels is zero DefaultMaxPixels holds.
 // The error is a *LimitError, wraps ErrUndecodable, or is that of ctx.
 func Decode(ctx context.Context, b []byte, l Limits) (*image.NRGBA, Info, error) {
+	m, colours, info, err := DecodeStored(ctx, b, l)
+	if err != nil {
+		return nil, info, err
+	}
+	colours.Convert(m)
+	return m, info, nil
+}
+
+// DecodeStored is Decode without the conversion of colours: the picture has those of the file, whatever their space,
+// and the second result converts them. It is nil where they are as good as sRGB.
+func DecodeStored(ctx context.Context, b []byte, l Limits) (*image.NRGBA, *Colours, Info, error) {
 	if l.MaxBytes > 0 && int64(len(b)) > l.MaxBytes {
-		return nil, Info{}, &LimitError{What: "bytes", Bytes: int64(len(b)), Limits: l}
+		return nil, nil, Info{}, &LimitError{What: "bytes", Bytes: int64(len(b)), Limits: l}
 	}
 	h, err := readHeader(b)
 	if err != nil {
-		return nil, Info{}, err
+		return nil, nil, Info{}, err
 	}
 	if len(l.Formats) > 0 && !slices.Contains(l.Formats, h.Format) {
-		return nil, h.Info, undecodable("%s pictures are not accepted here", h.Format)
+		return nil, nil, h.Info, undecodable("%s pictures are not accepted here", h.Format)
 	}
 	if err := l.check(h.Info, len(b)); err != nil {
-		return nil, h.Info, err
+		return nil, nil, h.Info, err
 	}
 	if err := h.checkPlausible(b); err != nil {
-		return nil, h.Info, undecodable("%s: %v", h.Format, err)
+		return nil, nil, h.Info, undecodable("%s: %v", h.Format, err)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, h.Info, fmt.Errorf("decode: %w", err)
+		return nil, nil, h.Info, fmt.Errorf("decode: %w", err)
 	}
-	m, err := h.decode(ctx, b)
+	m, colours, err := h.decode(ctx, b)
 	if ctxErr := ctx.Err(); ctxErr != nil {
-		return nil, h.Info, fmt.Errorf("decode: %w", ctxErr)
+		return nil, nil, h.Info, fmt.Errorf("decode: %w", ctxErr)
 	}
 	if err != nil {
-		return nil, h.Info, undecodable("%s: %v", h.Format, err)
+		return nil, nil, h.Info, undecodable("%s: %v", h.Format, err)
 	}
-	return upright(m, h.Orientation), h.Info, nil
+	return upright(m, h.Orientation), colours, h.Info, nil
 }
 
 // check holds a header against the limits.
@@ -104,11 +115,11 @@ func (h *header) checkPlausible(b []byte) error {
 	return nil
 }
 
-// decode gives the picture as stored, not yet upright.
-func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, err error) {
+// decode gives the picture as stored, not yet upright, and the conversion of its colours, if any is needed.
+func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, colours *Colours, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			m, err = nil, fmt.Errorf("damaged data: %v", r)
+			m, colours, err = nil, nil, fmt.Errorf("damaged data: %v", r)
 		}
 	}()
 	var stored image.Image
@@ -129,10 +140,10 @@ func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, err erro
 		err = fmt.Errorf("no decoder")
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	want := image.Pt(h.width, h.height)
 	switch h.Format {
@@ -142,17 +153,17 @@ func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, err erro
 		m, err = h.webp.compose(stored, want)
 	default:
 		if stored.Bounds().Size() != want {
-			return nil, fmt.Errorf("size %v is not that of the header, %v", stored.Bounds().Size(), want)
+			return nil, nil, fmt.Errorf("size %v is not that of the header, %v", stored.Bounds().Size(), want)
 		}
 		m, err = toNRGBA(stored)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(h.profile) > 0 {
-		h.convertProfile(stored, m)
+		colours = h.colours(stored)
 	}
-	return m, nil
+	return m, colours, nil
 }
 
 // jpegReader completes what the decoder insists on and other decoders do not: in a file of one scan the end marker, in a

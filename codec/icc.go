@@ -246,37 +246,48 @@ func (c *profileConverter) isIdentity() bool {
 	return true
 }
 
-// convertProfile converts m in place from the embedded profile to sRGB. A profile that cannot be used is ignored, as
-// browsers do. stored is the picture as the decoder gave it: a grey one is left alone.
-func (h *header) convertProfile(stored image.Image, m *image.NRGBA) {
+// Colours converts pictures from the space of an embedded profile to sRGB.
+type Colours struct{ c *profileConverter }
+
+// colours gives the conversion that the embedded profile asks for, nil where there is nothing to do. A profile that
+// cannot be used is ignored, as browsers do. stored is the picture as the decoder gave it: a grey one is left alone.
+func (h *header) colours(stored image.Image) *Colours {
 	switch stored.(type) {
 	case *image.Gray, *image.Gray16, *image.CMYK:
-		return
+		return nil
 	}
 	profile := h.profile
 	if h.Format == PNG {
 		var err error
 		if profile, err = inflateProfile(profile); err != nil {
-			return
+			return nil
 		}
 	}
 	p, err := parseProfile(profile)
 	if err != nil {
-		return
+		return nil
 	}
 	c := newProfileConverter(p)
 	if c.isIdentity() {
+		return nil
+	}
+	return &Colours{c}
+}
+
+// Convert converts m, or any part of the picture, in place. Where Colours is nil it does nothing.
+func (p *Colours) Convert(m *image.NRGBA) {
+	if p == nil {
 		return
 	}
 	eachRow(m.Rect.Dy(), func(y int) {
 		row := m.Pix[y*m.Stride:][:4*m.Rect.Dx()]
 		var last [3]uint8
 		var result [3]uint8
-		result[0], result[1], result[2] = c.convert(0, 0, 0)
+		result[0], result[1], result[2] = p.c.convert(0, 0, 0)
 		for ; len(row) >= 4; row = row[4:] {
 			if v := [3]uint8(row); v != last { // neighbours are often equal
 				last = v
-				result[0], result[1], result[2] = c.convert(v[0], v[1], v[2])
+				result[0], result[1], result[2] = p.c.convert(v[0], v[1], v[2])
 			}
 			copy(row, result[:])
 		}

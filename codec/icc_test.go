@@ -53,6 +53,10 @@ func TestProfilesAreConvertedLikeLittleCMS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			stored, colours, _, err := DecodeStored(t.Context(), b, Limits{})
+			if err != nil || colours == nil || !bytes.Equal(stored.Pix, m.Pix) {
+				t.Errorf("DecodeStored changed colours, or says that none need to be (%v)", err)
+			}
 			if most, _ := difference(t, m.Pix, want.Pix); most < 20 {
 				t.Errorf("the reference hardly differs (%d) from the stored colours", most)
 			}
