@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,9 +35,6 @@ type Pipeline struct {
 // nothingFound is the largest raw score under which a picture shows no subject. U²-Net's scores stay under 0.06 on flat and
 // smooth pictures, where stretching them would turn noise into a subject; real photos go down to 0.2.
 const nothingFound = 0.06
-
-// faintAlpha is the alpha under which nobody sees anything, 3 %: it is cleared, so that boxes are tight.
-const faintAlpha = 8
 
 // ErrOption is wrapped by errors that say an option of a request is not known.
 var ErrOption = errors.New("unknown option")
@@ -71,13 +69,15 @@ type job struct {
 	o          Options
 	data       []byte
 	threads    int
-	photo      *image.NRGBA
+	photo      *image.NRGBA    // in the colours of the file until the network has seen it, as its like have in training
+	colours    *codec.Colours  // leads from those to sRGB
 	size       image.Point     // of the whole picture
 	region     image.Rectangle // the part of it in photo
 	background *image.NRGBA
 	scores     *scores
 	mask       *image.Gray // full size
 	picture    image.Image
+	cut        *image.NRGBA // where variants are wanted
 	result     Result
 }
 
@@ -153,11 +153,11 @@ func (o *Options) complete(cfg Config) error {
 }
 
 func (j *job) decode(ctx context.Context) error {
-	photo, info, err := codec.Decode(ctx, j.data, j.o.Limits)
+	photo, colours, info, err := codec.DecodeStored(ctx, j.data, j.o.Limits)
 	if err != nil {
 		return err
 	}
-	j.photo = photo
+	j.photo, j.colours = photo, colours
 	j.result.Width, j.result.Height = info.Width, info.Height
 	if err := j.focus(); err != nil {
 		return err
@@ -178,28 +178,12 @@ func (j *job) infer(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
+	j.colours.Convert(j.photo)
 	j.result.Score, j.result.Model = j.scores.max, j.p.network.entry.Name
 	return nil
 }
 
-func (j *job) matte(context.Context) error {
-	w, h := j.result.Width, j.result.Height
-	if j.scores.max < nothingFound {
-		j.mask = image.NewGray(image.Rect(0, 0, w, h))
-		return nil
-	}
-	j.mask = codec.LanczosGray(j.scores.mask(j.p.network.entry.Output.Stretch), w, h)
-	compositing.ClearFaint(j.mask, faintAlpha)
-	return nil
-}
-
 func (j *job) composite(context.Context) error {
-	if j.o.Clean && j.o.Matting == nil {
-		j.mask = compositing.Clean(j.mask)
-	}
-	if j.o.Binary {
-		compositing.Binarise(j.mask, 128)
-	}
 	cut := compositing.Cutout(j.photo, j.mask)
 	j.photo = nil
 	for i := range j.mask.Pix {
@@ -210,6 +194,9 @@ func (j *job) composite(context.Context) error {
 		j.result.Objects = append(j.result.Objects, Object{Box: compositing.NormaliseBox(r, j.result.Width, j.result.Height)})
 	}
 	cut, shadow := j.arrange(cut)
+	if len(j.o.Also) > 0 {
+		j.cut = cut
+	}
 	defer j.limit()
 	if j.masked() {
 		j.picture = j.mask
@@ -230,35 +217,55 @@ func (j *job) composite(context.Context) error {
 	return nil
 }
 
-func (j *job) encode(context.Context) error {
+func (j *job) encode(ctx context.Context) (err error) {
+	j.result.Data, j.result.Format, err = j.write(j.picture, j.o.Format)
+	j.picture = nil
+	for _, v := range j.o.Also {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			break
+		}
+		var picture image.Image = j.cut
+		switch {
+		case v.Output == Mask:
+			picture = j.mask
+		case v.Background != nil:
+			picture = compositing.FlattenShadow(j.cut, nil, *v.Background)
+		}
+		var data []byte
+		data, _, err = j.write(picture, v.Format)
+		j.result.Also = append(j.result.Also, data)
+	}
+	return err
+}
+
+// write encodes a picture, and tells the format where that was left to the picture.
+func (j *job) write(picture image.Image, format codec.Format) ([]byte, codec.Format, error) {
 	var buf bytes.Buffer
 	var err error
-	format, quality := j.o.Format, j.o.JPEG
-	colours, _ := j.picture.(*image.NRGBA)
+	colours, _ := picture.(*image.NRGBA)
 	if format == Auto {
 		format = codec.PNG
 		if colours != nil && colours.Opaque() {
 			format = codec.JPEG
 		}
 	}
-	if quality == 0 {
-		quality = jpegQuality
-	}
 	switch format {
 	case codec.JPEG:
-		err = codec.EncodeJPEG(&buf, j.picture, quality, color.NRGBA{255, 255, 255, 255})
+		err = codec.EncodeJPEG(&buf, picture, cmp.Or(j.o.JPEG, jpegQuality), color.NRGBA{255, 255, 255, 255})
 	case codec.WebP:
-		err = codec.EncodeWebP(&buf, j.picture, webpQuality)
+		err = codec.EncodeWebP(&buf, picture, cmp.Or(j.o.WebP, webpQuality))
 	case ZIP:
-		err = encodeZIP(&buf, colours, quality)
+		err = encodeZIP(&buf, colours, cmp.Or(j.o.JPEG, jpegQuality))
 	default:
-		err = codec.EncodePNG(&buf, j.picture)
+		err = codec.EncodePNG(&buf, picture)
 	}
 	if err != nil {
-		return fmt.Errorf("pipeline: encode: %w", err)
+		return nil, format, fmt.Errorf("pipeline: encode: %w", err)
 	}
-	j.result.Data, j.result.Format = buf.Bytes(), format
-	return nil
+	return buf.Bytes(), format, nil
 }
 
 // Qualities of lossy results, 0-100.
