@@ -8,9 +8,11 @@ ADDR ?= :8080
 FUZZTIME ?= 30s
 DATA ?= ../shared/data
 GALLERY ?= gallery
+QEMU ?= qemu-aarch64
 
 TOOLS := .tools
 LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+ARM64_TESTS := ./inference/kernels ./inference/graph
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Never cgo; only the race detector needs it. Without the tag the WebP encoder would look for a shared libwebp at run
@@ -19,10 +21,10 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm cross generate check clean
+.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/cutout, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/cutout .
@@ -77,6 +79,17 @@ race: ## Run the short tests under the race detector (needs a C compiler)
 noasm: ## Run every test without assembly
 	go test -tags noasm,nodynamic ./...
 
+arm64: ## Run the engine's short tests as arm64, under qemu-user where the machine is another (QEMU names it)
+	GOOS=linux GOARCH=arm64 go vet $(ARM64_TESTS)
+	GOOS=linux GOARCH=arm64 go test -c -o /dev/null $(ARM64_TESTS)
+	@if [ "$$(go env GOHOSTARCH)" = arm64 ]; then \
+		go test -short $(ARM64_TESTS); \
+	elif command -v $(QEMU) >/dev/null; then \
+		GOOS=linux GOARCH=arm64 go test -short -exec $(QEMU) $(ARM64_TESTS); \
+	else \
+		echo "skipped: the tests build, but running them takes $(QEMU), which is not installed (Debian: qemu-user)"; \
+	fi
+
 cross: ## Build for every system that is supported, and one that has no kernels
 	@set -e; for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 linux/riscv64; do \
 		echo "$$target"; GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null .; \
@@ -85,7 +98,7 @@ cross: ## Build for every system that is supported, and one that has no kernels
 generate: ## Write the generated files anew
 	cd inference/kernels/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
 
-check: generate test noasm race cross ## Everything that must hold before a release, clean tree included
+check: generate test noasm arm64 race cross ## Everything that must hold before a release, clean tree included
 	@status=$$(git status --porcelain); \
 	if [ -n "$$status" ]; then echo "the tree is not clean:" >&2; echo "$$status" >&2; exit 1; fi
 

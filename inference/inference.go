@@ -22,7 +22,7 @@ import (
 
 // Config chooses how models run.
 type Config struct {
-	CPU string // kernel set: "auto" or "", "avx512", "avx2", "generic"
+	CPU string // kernel set: "auto" or "", "avx512", "avx2", "neon", "generic"
 }
 
 // Model is a loaded network.

@@ -64,7 +64,7 @@ func furthest(t testing.TB, got, want *tensor.Tensor) float64 {
 // TestKernelSetsAgree runs u2netp on every kernel set the processor has and holds each against ONNX Runtime.
 func TestKernelSetsAgree(t *testing.T) {
 	in, want := array(t, "u2netp/astronaut.input.npy"), array(t, "u2netp/astronaut.scores.npy")
-	for _, cpu := range []string{"avx512", "avx2", "generic"} {
+	for _, cpu := range []string{"avx512", "avx2", "neon", "generic"} {
 		t.Run(cpu, func(t *testing.T) {
 			if cpu == "generic" && testing.Short() {
 				t.Skip("skipped: plain Go takes seconds")
