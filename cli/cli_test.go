@@ -22,6 +22,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"cutout/config"
 	"cutout/fetch"
 )
 
@@ -99,6 +100,21 @@ func TestEnvironmentAndFlags(t *testing.T) {
 	}
 	if _, err := parser.Parse([]string{"--log-level", "warn", "--fetch-only-allowed"}); err != nil {
 		t.Fatal(err)
+	}
+	if r := c.Serve.RemoveBG; r.MaxPixels != 50e6 || r.MaxFile != 22<<20 || r.MaxRequest != 48<<20 || r.Size != "preview" {
+		t.Errorf("remove.bg's defaults: %+v", r)
+	}
+	for name, tc := range map[string]struct {
+		got        config.Pictures
+		pixels     int64
+		file, body config.Bytes
+	}{
+		"apisphere": {c.Serve.APISphere, 50e6, 10 << 20, 16 << 20}, "rembg": {c.Serve.Rembg, 50e6, 50 << 20, 64 << 20},
+		"photoroom": {c.Serve.PhotoRoom, 36e6, 30 << 20, 32 << 20},
+	} {
+		if tc.got != (config.Pictures{MaxPixels: tc.pixels, MaxFile: tc.file, MaxRequest: tc.body}) {
+			t.Errorf("%s's defaults: %+v", name, tc.got)
+		}
 	}
 	s := c.Serve
 	if s.Addr != "127.0.0.1:1" || len(s.Fetch.Allow) != 2 || s.API4AI.MaxFile != 3<<20 || !s.Fetch.OnlyAllowed {

@@ -60,6 +60,25 @@ func TestLimitsValidate(t *testing.T) {
 	}
 }
 
+func TestPicturesValidate(t *testing.T) {
+	t.Parallel()
+	check(t, Pictures{MaxPixels: 1, MaxFile: 1 << 10, MaxRequest: 1 << 20}.Validate("x-"), "")
+	check(t, Pictures{MaxRequest: 1 << 20}.Validate("x-"), "")
+	check(t, Pictures{MaxPixels: -1, MaxRequest: 1 << 20}.Validate("x-"), "--x-max-pixels")
+	check(t, Pictures{}.Validate("x-"), "--x-max-request")
+	check(t, Pictures{MaxFile: 1 << 21, MaxRequest: 1 << 20}.Validate("x-"), "--x-max-file")
+}
+
+func TestAccessValidate(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"*", "https://example.com", "http://localhost:3000"} {
+		check(t, Access{CORSOrigins: []string{good}}.Validate(), "")
+	}
+	for _, bad := range []string{"", "example.com", "https://example.com/", "https://", "//example.com", "https://a b"} {
+		check(t, Access{CORSOrigins: []string{bad}}.Validate(), "--cors-origin")
+	}
+}
+
 func TestFetchValidate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

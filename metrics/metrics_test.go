@@ -18,6 +18,8 @@ func TestExposition(t *testing.T) {
 	m.Failure("api4ai", "undecodable")
 	m.Rejected("undecodable")
 	m.Panic()
+	m.Key("alice", 5_000_000, false)
+	m.Key("alice", 0, true)
 
 	body := scrape(t, m)
 	for _, want := range []string{
@@ -33,6 +35,9 @@ func TestExposition(t *testing.T) {
 		`cutout_failures_total{dialect="api4ai",reason="undecodable"} 1`,
 		`cutout_decode_rejected_total{reason="undecodable"} 1`,
 		`cutout_panics_total 1`,
+		`cutout_key_requests_total{key="alice"} 2`,
+		`cutout_key_limited_total{key="alice"} 1`,
+		`cutout_key_pixels_total{key="alice"} 5e+06`,
 		`version="v1.2.3"`,
 		`go_goroutines`,
 		`process_resident_memory_bytes`,
@@ -64,6 +69,7 @@ func TestNamesFollowTheConvention(t *testing.T) {
 	m.Stage("infer", time.Second)
 	m.Failure("a", "b")
 	m.Rejected("c")
+	m.Key("d", 1, true)
 	good := regexp.MustCompile(`^cutout_[a-z_]+(_total|_seconds|_bytes|_in_flight|_info)$`)
 	families, err := m.Registry().Gather()
 	if err != nil {
