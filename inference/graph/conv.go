@@ -99,9 +99,17 @@ func scaleAt(t *tail, o int) float32 {
 // roundUp4 is the depth of a matrix product: kernels take channels by fours.
 func roundUp4(n int) int { return (n + 3) &^ 3 }
 
-// l2Bytes is the cache a worker's panels should fit in. Measured on Cascade Lake (1 MiB of L2), 2026-11, with
-// BenchmarkConv: 512 KiB to 768 KiB are level, 1 MiB loses 10 %.
-const l2Bytes = 640 << 10
+// l2Bytes is the cache a worker's panels should fit in, and winogradTiles the most tiles a panel holds. Measured on Cascade Lake
+// (1 MiB of L2), 2026-11, with `cutout bench infer` on u2netp: 24 to 36 tiles are level, 12 lose 8 % to weights that come from
+// L3 anew for every panel, 72 lose 15 % to panels that leave L2.
+const (
+	l2Bytes       = 1 << 20
+	winogradTiles = 36
+)
+
+// streamBytes is the size from which a result is stored past the caches. It would not be there any more when it is read, and
+// the lines it is written to need not be fetched first: 3 % of u2netp on one core of Cascade Lake, 2026-11.
+const streamBytes = 16 << 20
 
 // winogradConv is F(4x4,3x3) of Lavin and Gray (2015): V = B^T d B for a block of tiles, 36 matrix products with the
 // transformed weights, then Y = A^T M A with the epilogue. A task is one block of tiles, whose panels stay in L2.
@@ -119,6 +127,7 @@ type winogradConv struct {
 	perPicture int // tasks a picture
 	chunk      int // output blocks at a time
 	vPos, mPos int // float32 between positions of the panels
+	stream     bool
 	epi        epilogue
 }
 
@@ -137,7 +146,7 @@ func (c *compiler) winogradConv(call *Call, win window, g *convWeights, bias []f
 	if s.chunk == 1 {
 		step = 24 // the register tile of a single output block is 24 pixels high
 	}
-	s.tile = max(step, min(96, l2Bytes/per/step*step))
+	s.tile = max(step, min(winogradTiles, l2Bytes/per)/step*step)
 	// At least four tasks where the picture allows, so that several cores have something to do.
 	if quarter := (total + 3) / 4; quarter < s.tile {
 		s.tile = max(step/2, (quarter+step/2-1)/(step/2)*(step/2))
@@ -148,6 +157,7 @@ func (c *compiler) winogradConv(call *Call, win window, g *convWeights, bias []f
 	s.mPos = odd(s.chunk * s.tile * block)
 	c.needScratch(kernels.WinogradPositions*(s.vPos+s.mPos) + kernels.WinogradScratch + 4*kernels.WinogradPositions*block)
 	s.dst = c.newBlocked(t.out)
+	s.stream = s.dst.size*4 >= streamBytes
 	c.emit(fmt.Sprintf("Conv winograd %d>%d %dx%d", cin, g.cout, win.oh, win.ow), s, append(storesOf(s.src), s.epi.pre, s.epi.post), s.dst)
 }
 
@@ -204,9 +214,7 @@ func (s *winogradConv) do(x *exec, w *worker, task int) {
 	for ob := 0; ob < s.outBlocks; ob += s.chunk {
 		nb := min(s.chunk, s.outBlocks-ob)
 		shape := kernels.GemmShape{M: tiles, N: nb, K: s.k, AStride: s.tile * block, WStride: ksize, DStride: s.tile * block}
-		for p := range kernels.WinogradPositions {
-			set.Gemm(m[p*s.mPos:], v[p*s.vPos:], s.u[(p*s.outBlocks+ob)*ksize:], shape, nil)
-		}
+		set.GemmBatch(m, v, s.u[ob*ksize:], shape, kernels.WinogradPositions, kernels.BatchStep{D: s.mPos, A: s.vPos, W: s.outBlocks * ksize})
 		for b := range nb {
 			at := (pic*s.outBlocks + ob + b) * outPlane
 			e := s.epi.at(x, w, at)
@@ -257,7 +265,7 @@ func (s *winogradConv) transformOutput(set *kernels.Set, dst, m []float32, e *ke
 		if y+4 <= s.win.oh {
 			run = min((s.win.ow-x)/4, tiles-t, kernels.MaxTileRun)
 		}
-		shape := kernels.TileShape{Tiles: run, Row: row, Pos: s.mPos}
+		shape := kernels.TileShape{Tiles: run, Row: row, Pos: s.mPos, Stream: s.stream}
 		if run > 0 {
 			if pre != nil {
 				e.Pre = pre[at:]
@@ -283,7 +291,7 @@ func (s *winogradConv) transformOutput(set *kernels.Set, dst, m []float32, e *ke
 		}
 		e.Pre, e.Post = grab(pre, 1), grab(post, 2)
 		p := patch[:size]
-		shape.Tiles, shape.Row = 1, 4*block
+		shape.Tiles, shape.Row, shape.Stream = 1, 4*block, false
 		set.WinogradOutput(p, m[t*block:], shape, e, tmp)
 		for r := range h {
 			copy(dst[at+r*row:at+r*row+wd], p[r*4*block:])

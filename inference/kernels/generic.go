@@ -38,6 +38,15 @@ func gemmGeneric(dst, a, w []float32, s GemmShape, e *Epilogue) {
 	}
 }
 
+// batchOf runs the products of a batch one by one.
+func batchOf(gemm func(dst, a, w []float32, s GemmShape, e *Epilogue)) func(dst, a, w []float32, s GemmShape, count int, step BatchStep) {
+	return func(dst, a, w []float32, s GemmShape, count int, step BatchStep) {
+		for i := range count {
+			gemm(dst[i*step.D:], a[i*step.A:], w[i*step.W:], s, nil)
+		}
+	}
+}
+
 // madd adds the product of channels x with their rows of weights.
 func madd(acc *[Block]float32, x, w []float32) {
 	for i, v := range x {

@@ -47,11 +47,17 @@ type GemmShape struct {
 	DStride int // between channel blocks of the destination
 }
 
+// BatchStep is how far the operands of one product of a batch lie from those of the next, in float32.
+type BatchStep struct{ D, A, W int }
+
 // TileShape describes a run of neighbouring Winograd tiles. Strides are in float32.
 type TileShape struct {
 	Tiles int // at most MaxTileRun
 	Row   int // between rows of the picture
 	Pos   int // between the 36 positions of the transformed tiles
+	// Stream asks WinogradOutput to store past the caches: the picture is too large to be found there again.
+	// dst must begin on a cache line. It is a hint.
+	Stream bool
 }
 
 // Op is an element-wise operation.
@@ -73,6 +79,8 @@ type Set struct {
 
 	// Gemm computes dst[n][m][16] = epilogue(sum over k of a[k/16][m][k%16] * w[n][k][16]).
 	Gemm func(dst, a, w []float32, s GemmShape, e *Epilogue)
+	// GemmBatch is Gemm without an epilogue for count products of one shape; operand i of each starts i steps into its slice.
+	GemmBatch func(dst, a, w []float32, s GemmShape, count int, step BatchStep)
 	// WinogradInput computes V = B^T d B of F(4x4,3x3) (Lavin and Gray 2015) for s.Tiles 6x6 patches, 4 pixels apart in src;
 	// position p of tile t goes to dst[p*s.Pos + t*16].
 	WinogradInput func(dst, src []float32, s TileShape, scratch []float32)
@@ -94,7 +102,7 @@ type Set struct {
 // Generic returns the plain Go kernels.
 func Generic() *Set {
 	return &Set{
-		Name: "generic", Gemm: gemmGeneric, WinogradInput: winogradInputGeneric, WinogradOutput: winogradOutputGeneric,
+		Name: "generic", Gemm: gemmGeneric, GemmBatch: batchOf(gemmGeneric), WinogradInput: winogradInputGeneric, WinogradOutput: winogradOutputGeneric,
 		MaxTaps: maxTapsGeneric, DepthwiseTaps: depthwiseTapsGeneric, Lerp: lerpGeneric, GatherLerp: gatherLerpGeneric, Arithmetic: arithmeticGeneric,
 	}
 }

@@ -2019,7 +2019,7 @@ tile:
 	RET
 
 // func winogradOutputAVX512(call *byte)
-// Requires: AVX, AVX512F, SSE2
+// Requires: AVX, AVX512F, MMX+, SSE2
 TEXT ·winogradOutputAVX512(SB), NOSPLIT, $0-8
 	MOVQ         call+0(FP), DI
 	MOVQ         (DI), SI
@@ -2272,11 +2272,22 @@ noclamp0_0:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_0:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Z6, (R11)
-	VMOVUPS     Z7, 64(R11)
-	VMOVUPS     Z8, 128(R11)
-	VMOVUPS     Z9, 192(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_0
+	VMOVNTPS Z6, (R11)
+	VMOVNTPS Z7, 64(R11)
+	VMOVNTPS Z8, 128(R11)
+	VMOVNTPS Z9, 192(R11)
+	JMP      stored0_0
+
+nostream0_0:
+	VMOVUPS Z6, (R11)
+	VMOVUPS Z7, 64(R11)
+	VMOVUPS Z8, 128(R11)
+	VMOVUPS Z9, 192(R11)
+
+stored0_0:
 	ADDQ        CX, R15
 	VMOVUPS     384(R10), Z0
 	VMOVUPS     448(R10), Z1
@@ -2329,11 +2340,22 @@ noclamp0_1:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_1:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Z6, (R11)
-	VMOVUPS     Z7, 64(R11)
-	VMOVUPS     Z8, 128(R11)
-	VMOVUPS     Z9, 192(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_1
+	VMOVNTPS Z6, (R11)
+	VMOVNTPS Z7, 64(R11)
+	VMOVNTPS Z8, 128(R11)
+	VMOVNTPS Z9, 192(R11)
+	JMP      stored0_1
+
+nostream0_1:
+	VMOVUPS Z6, (R11)
+	VMOVUPS Z7, 64(R11)
+	VMOVUPS Z8, 128(R11)
+	VMOVUPS Z9, 192(R11)
+
+stored0_1:
 	ADDQ        CX, R15
 	VMOVUPS     768(R10), Z0
 	VMOVUPS     832(R10), Z1
@@ -2386,11 +2408,22 @@ noclamp0_2:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_2:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Z6, (R11)
-	VMOVUPS     Z7, 64(R11)
-	VMOVUPS     Z8, 128(R11)
-	VMOVUPS     Z9, 192(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_2
+	VMOVNTPS Z6, (R11)
+	VMOVNTPS Z7, 64(R11)
+	VMOVNTPS Z8, 128(R11)
+	VMOVNTPS Z9, 192(R11)
+	JMP      stored0_2
+
+nostream0_2:
+	VMOVUPS Z6, (R11)
+	VMOVUPS Z7, 64(R11)
+	VMOVUPS Z8, 128(R11)
+	VMOVUPS Z9, 192(R11)
+
+stored0_2:
 	ADDQ        CX, R15
 	VMOVUPS     1152(R10), Z0
 	VMOVUPS     1216(R10), Z1
@@ -2443,16 +2476,27 @@ noclamp0_3:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_3:
-	LEAQ    (DX)(R15*1), R11
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_3
+	VMOVNTPS Z6, (R11)
+	VMOVNTPS Z7, 64(R11)
+	VMOVNTPS Z8, 128(R11)
+	VMOVNTPS Z9, 192(R11)
+	JMP      stored0_3
+
+nostream0_3:
 	VMOVUPS Z6, (R11)
 	VMOVUPS Z7, 64(R11)
 	VMOVUPS Z8, 128(R11)
 	VMOVUPS Z9, 192(R11)
-	ADDQ    $0x40, SI
-	ADDQ    $0x00000100, DX
-	TESTQ   R12, R12
-	JZ      pre0
-	ADDQ    $0x00000100, R12
+
+stored0_3:
+	ADDQ  $0x40, SI
+	ADDQ  $0x00000100, DX
+	TESTQ R12, R12
+	JZ    pre0
+	ADDQ  $0x00000100, R12
 
 pre0:
 	TESTQ R13, R13
@@ -2462,6 +2506,7 @@ pre0:
 post0:
 	DECQ R9
 	JNZ  tile
+	SFENCE
 	VZEROUPPER
 	RET
 
@@ -3809,7 +3854,7 @@ tile:
 	RET
 
 // func winogradOutputAVX2(call *byte)
-// Requires: AVX, AVX2, FMA3, SSE2
+// Requires: AVX, AVX2, FMA3, MMX+, SSE2
 TEXT ·winogradOutputAVX2(SB), NOSPLIT, $0-8
 	MOVQ         call+0(FP), DI
 	MOVQ         (DI), SI
@@ -4062,11 +4107,22 @@ noclamp0_0:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_0:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Y6, (R11)
-	VMOVUPS     Y7, 64(R11)
-	VMOVUPS     Y8, 128(R11)
-	VMOVUPS     Y9, 192(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_0
+	VMOVNTPS Y6, (R11)
+	VMOVNTPS Y7, 64(R11)
+	VMOVNTPS Y8, 128(R11)
+	VMOVNTPS Y9, 192(R11)
+	JMP      stored0_0
+
+nostream0_0:
+	VMOVUPS Y6, (R11)
+	VMOVUPS Y7, 64(R11)
+	VMOVUPS Y8, 128(R11)
+	VMOVUPS Y9, 192(R11)
+
+stored0_0:
 	ADDQ        CX, R15
 	VMOVUPS     384(R10), Y0
 	VMOVUPS     448(R10), Y1
@@ -4119,11 +4175,22 @@ noclamp0_1:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_1:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Y6, (R11)
-	VMOVUPS     Y7, 64(R11)
-	VMOVUPS     Y8, 128(R11)
-	VMOVUPS     Y9, 192(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_1
+	VMOVNTPS Y6, (R11)
+	VMOVNTPS Y7, 64(R11)
+	VMOVNTPS Y8, 128(R11)
+	VMOVNTPS Y9, 192(R11)
+	JMP      stored0_1
+
+nostream0_1:
+	VMOVUPS Y6, (R11)
+	VMOVUPS Y7, 64(R11)
+	VMOVUPS Y8, 128(R11)
+	VMOVUPS Y9, 192(R11)
+
+stored0_1:
 	ADDQ        CX, R15
 	VMOVUPS     768(R10), Y0
 	VMOVUPS     832(R10), Y1
@@ -4176,11 +4243,22 @@ noclamp0_2:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_2:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Y6, (R11)
-	VMOVUPS     Y7, 64(R11)
-	VMOVUPS     Y8, 128(R11)
-	VMOVUPS     Y9, 192(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_2
+	VMOVNTPS Y6, (R11)
+	VMOVNTPS Y7, 64(R11)
+	VMOVNTPS Y8, 128(R11)
+	VMOVNTPS Y9, 192(R11)
+	JMP      stored0_2
+
+nostream0_2:
+	VMOVUPS Y6, (R11)
+	VMOVUPS Y7, 64(R11)
+	VMOVUPS Y8, 128(R11)
+	VMOVUPS Y9, 192(R11)
+
+stored0_2:
 	ADDQ        CX, R15
 	VMOVUPS     1152(R10), Y0
 	VMOVUPS     1216(R10), Y1
@@ -4233,11 +4311,22 @@ noclamp0_3:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_3:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Y6, (R11)
-	VMOVUPS     Y7, 64(R11)
-	VMOVUPS     Y8, 128(R11)
-	VMOVUPS     Y9, 192(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream0_3
+	VMOVNTPS Y6, (R11)
+	VMOVNTPS Y7, 64(R11)
+	VMOVNTPS Y8, 128(R11)
+	VMOVNTPS Y9, 192(R11)
+	JMP      stored0_3
+
+nostream0_3:
+	VMOVUPS Y6, (R11)
+	VMOVUPS Y7, 64(R11)
+	VMOVUPS Y8, 128(R11)
+	VMOVUPS Y9, 192(R11)
+
+stored0_3:
 	MOVQ        SI, R11
 	MOVQ        R11, R15
 	VMOVUPS     32(R15), Y0
@@ -4465,11 +4554,22 @@ noclamp1_0:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_0:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Y6, 32(R11)
-	VMOVUPS     Y7, 96(R11)
-	VMOVUPS     Y8, 160(R11)
-	VMOVUPS     Y9, 224(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream1_0
+	VMOVNTPS Y6, 32(R11)
+	VMOVNTPS Y7, 96(R11)
+	VMOVNTPS Y8, 160(R11)
+	VMOVNTPS Y9, 224(R11)
+	JMP      stored1_0
+
+nostream1_0:
+	VMOVUPS Y6, 32(R11)
+	VMOVUPS Y7, 96(R11)
+	VMOVUPS Y8, 160(R11)
+	VMOVUPS Y9, 224(R11)
+
+stored1_0:
 	ADDQ        CX, R15
 	VMOVUPS     416(R10), Y0
 	VMOVUPS     480(R10), Y1
@@ -4522,11 +4622,22 @@ noclamp1_1:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_1:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Y6, 32(R11)
-	VMOVUPS     Y7, 96(R11)
-	VMOVUPS     Y8, 160(R11)
-	VMOVUPS     Y9, 224(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream1_1
+	VMOVNTPS Y6, 32(R11)
+	VMOVNTPS Y7, 96(R11)
+	VMOVNTPS Y8, 160(R11)
+	VMOVNTPS Y9, 224(R11)
+	JMP      stored1_1
+
+nostream1_1:
+	VMOVUPS Y6, 32(R11)
+	VMOVUPS Y7, 96(R11)
+	VMOVUPS Y8, 160(R11)
+	VMOVUPS Y9, 224(R11)
+
+stored1_1:
 	ADDQ        CX, R15
 	VMOVUPS     800(R10), Y0
 	VMOVUPS     864(R10), Y1
@@ -4579,11 +4690,22 @@ noclamp1_2:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_2:
-	LEAQ        (DX)(R15*1), R11
-	VMOVUPS     Y6, 32(R11)
-	VMOVUPS     Y7, 96(R11)
-	VMOVUPS     Y8, 160(R11)
-	VMOVUPS     Y9, 224(R11)
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream1_2
+	VMOVNTPS Y6, 32(R11)
+	VMOVNTPS Y7, 96(R11)
+	VMOVNTPS Y8, 160(R11)
+	VMOVNTPS Y9, 224(R11)
+	JMP      stored1_2
+
+nostream1_2:
+	VMOVUPS Y6, 32(R11)
+	VMOVUPS Y7, 96(R11)
+	VMOVUPS Y8, 160(R11)
+	VMOVUPS Y9, 224(R11)
+
+stored1_2:
 	ADDQ        CX, R15
 	VMOVUPS     1184(R10), Y0
 	VMOVUPS     1248(R10), Y1
@@ -4636,16 +4758,27 @@ noclamp1_3:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_3:
-	LEAQ    (DX)(R15*1), R11
+	LEAQ     (DX)(R15*1), R11
+	CMPQ     88(DI), $0x00
+	JE       nostream1_3
+	VMOVNTPS Y6, 32(R11)
+	VMOVNTPS Y7, 96(R11)
+	VMOVNTPS Y8, 160(R11)
+	VMOVNTPS Y9, 224(R11)
+	JMP      stored1_3
+
+nostream1_3:
 	VMOVUPS Y6, 32(R11)
 	VMOVUPS Y7, 96(R11)
 	VMOVUPS Y8, 160(R11)
 	VMOVUPS Y9, 224(R11)
-	ADDQ    $0x40, SI
-	ADDQ    $0x00000100, DX
-	TESTQ   R12, R12
-	JZ      pre0
-	ADDQ    $0x00000100, R12
+
+stored1_3:
+	ADDQ  $0x40, SI
+	ADDQ  $0x00000100, DX
+	TESTQ R12, R12
+	JZ    pre0
+	ADDQ  $0x00000100, R12
 
 pre0:
 	TESTQ R13, R13
@@ -4655,6 +4788,7 @@ pre0:
 post0:
 	DECQ R9
 	JNZ  tile
+	SFENCE
 	VZEROUPPER
 	RET
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 // guard is written around every destination; a kernel that leaves its slice destroys it.
@@ -22,7 +23,10 @@ func random(r *rand.Rand, n int) []float32 {
 func guarded(t *testing.T, n int) ([]float32, func()) {
 	t.Helper()
 	const band = 64
-	all := make([]float32, n+2*band)
+	all := make([]float32, n+2*band+Block)
+	for uintptr(unsafe.Pointer(&all[0]))%64 != 0 { // on a cache line, where kernels may choose other stores
+		all = all[1:]
+	}
 	for i := range all {
 		all[i] = guard
 	}
@@ -95,6 +99,26 @@ func TestGemm(t *testing.T) {
 	})
 }
 
+func TestGemmBatch(t *testing.T) {
+	eachNative(t, func(t *testing.T, set *Set) {
+		r := rand.New(rand.NewPCG(11, 12))
+		for _, m := range []int{1, 2, 5, 11, 12, 20, 24, 36, 47} {
+			for _, n := range []int{1, 2, 3, 5} {
+				s := GemmShape{M: m, N: n, K: 20, AStride: m*16 + 16, WStride: 20*16 + 32, DStride: m*16 + 48}
+				size := (n-1)*s.DStride + m*16
+				step := BatchStep{D: size + 16, A: 2*s.AStride + 32, W: n*s.WStride + 16}
+				a, w := random(r, 3*step.A), random(r, 3*step.W)
+				want := make([]float32, 2*step.D+size)
+				batchOf(gemmGeneric)(want, a, w, s, 3, step)
+				got, check := guarded(t, len(want))
+				set.GemmBatch(got, a, w, s, 3, step)
+				check()
+				near(t, fmt.Sprintf("m=%d n=%d", m, n), got, want, 5e-5)
+			}
+		}
+	})
+}
+
 func TestWinogradTransforms(t *testing.T) {
 	eachNative(t, func(t *testing.T, set *Set) {
 		r := rand.New(rand.NewPCG(3, 4))
@@ -117,9 +141,11 @@ func TestWinogradTransforms(t *testing.T) {
 				want := make([]float32, osize)
 				winogradOutputGeneric(want, m, out, e, nil)
 				got, check := guarded(t, osize)
-				set.WinogradOutput(got, m, out, e, scratch)
-				check()
-				near(t, "output "+name, got, want, 1e-5)
+				for _, out.Stream = range []bool{false, true} {
+					set.WinogradOutput(got, m, out, e, scratch)
+					check()
+					near(t, "output "+name, got, want, 1e-5)
+				}
 			}
 		}
 	})

@@ -27,6 +27,7 @@ type winogradCall struct {
 	post           unsafe.Pointer
 	clamp          int
 	lo, hi         float32
+	stream         int
 }
 
 type tapsCall struct {
@@ -53,13 +54,13 @@ func native() []*Set {
 	x := cpu.X86
 	if x.HasAVX512F && x.HasAVX512DQ && x.HasAVX512VL {
 		sets = append(sets, &Set{
-			Name: "avx512", Gemm: gemmAVX512, WinogradInput: winogradInput512, WinogradOutput: winogradOutput512,
+			Name: "avx512", Gemm: gemmAVX512, GemmBatch: gemmBatchAVX512, WinogradInput: winogradInput512, WinogradOutput: winogradOutput512,
 			MaxTaps: maxTaps512, DepthwiseTaps: depthwiseTaps512, Lerp: lerp512, GatherLerp: gatherLerp512, Arithmetic: arithmetic512,
 		})
 	}
 	if x.HasAVX2 && x.HasFMA {
 		sets = append(sets, &Set{
-			Name: "avx2", Gemm: gemmAVX2, WinogradInput: winogradInput2, WinogradOutput: winogradOutput2,
+			Name: "avx2", Gemm: gemmAVX2, GemmBatch: batchOf(gemmAVX2), WinogradInput: winogradInput2, WinogradOutput: winogradOutput2,
 			MaxTaps: maxTaps2, DepthwiseTaps: depthwiseTaps2, Lerp: lerp2, GatherLerp: gatherLerp2, Arithmetic: arithmetic2,
 		})
 	}
@@ -168,6 +169,94 @@ func gemmAVX512(dst, a, w []float32, s GemmShape, e *Epilogue) {
 	}
 }
 
+// gemmBatchAVX512 checks and sets up once what all products of the batch share.
+func gemmBatchAVX512(dst, a, w []float32, s GemmShape, count int, step BatchStep) {
+	if count == 0 || s.M == 0 || s.N == 0 {
+		return
+	}
+	last := count - 1
+	c := newGemmCall(dst[last*step.D:], a[last*step.A:], w[last*step.W:], s, nil)
+	arg := (*byte)(unsafe.Pointer(&c))
+	twelves, rest := s.M/12, s.M%12
+	for i := range count {
+		d, x, y := dst[i*step.D:], a[i*step.A:], w[i*step.W:]
+		n := 0
+		for ; n+1 < s.N; n += 2 {
+			c.w = ptr(y, n*s.WStride)
+			if twelves > 0 {
+				c.a, c.dst, c.tiles = ptr(x, 0), ptr(d, n*s.DStride), twelves
+				gemm12x2AVX512(arg)
+			}
+			if rest > 0 {
+				c.a, c.dst = ptr(x, twelves*12*Block), ptr(d, n*s.DStride+twelves*12*Block)
+				gemmRest2(&c, rest)
+			}
+		}
+		if n < s.N {
+			c.w = ptr(y, n*s.WStride)
+			c.a, c.dst = ptr(x, 0), ptr(d, n*s.DStride)
+			gemmRest1(&c, s.M)
+		}
+	}
+}
+
+// gemmRest2 runs m < 12 pixels from where the call points.
+func gemmRest2(c *gemmCall, m int) {
+	arg := (*byte)(unsafe.Pointer(c))
+	for m > 0 {
+		pixels := 0
+		c.tiles = 1
+		switch {
+		case m >= 6:
+			pixels = 6
+			gemm6x2AVX512(arg)
+		case m >= 3:
+			pixels = 3
+			gemm3x2AVX512(arg)
+		default:
+			c.tiles = m
+			gemm1x2AVX512(arg)
+			return
+		}
+		if m -= pixels; m > 0 {
+			c.a = unsafe.Add(c.a, pixels*Block*4)
+			c.dst = unsafe.Add(c.dst, pixels*Block*4)
+		}
+	}
+}
+
+// gemmRest1 runs m pixels of the last, unpaired output block from where the call points.
+func gemmRest1(c *gemmCall, m int) {
+	arg := (*byte)(unsafe.Pointer(c))
+	for m > 0 {
+		pixels := 0
+		c.tiles = 1
+		switch {
+		case m >= 24:
+			c.tiles = m / 24
+			pixels = c.tiles * 24
+			gemm24x1AVX512(arg)
+		case m >= 12:
+			pixels = 12
+			gemm12x1AVX512(arg)
+		case m >= 6:
+			pixels = 6
+			gemm6x1AVX512(arg)
+		case m >= 3:
+			pixels = 3
+			gemm3x1AVX512(arg)
+		default:
+			c.tiles = m
+			gemm1x1AVX512(arg)
+			return
+		}
+		if m -= pixels; m > 0 {
+			c.a = unsafe.Add(c.a, pixels*Block*4)
+			c.dst = unsafe.Add(c.dst, pixels*Block*4)
+		}
+	}
+}
+
 func gemmAVX2(dst, a, w []float32, s GemmShape, e *Epilogue) {
 	if s.M == 0 || s.N == 0 {
 		return
@@ -209,6 +298,7 @@ func newOutputCall(dst, src []float32, s TileShape, e *Epilogue, scratch []float
 	_ = src[(WinogradPositions-1)*s.Pos+s.Tiles*Block-1]
 	_ = scratch[24*Block-1]
 	c := winogradCall{src: ptr(src, 0), dst: ptr(dst, 0), row: s.Row * 4, pos: s.Pos * 4, tile: s.Tiles, scratch: ptr(scratch, 0)}
+	c.stream = flag(s.Stream && uintptr(c.dst)%64 == 0 && s.Row%Block == 0)
 	if e != nil {
 		c.bias, c.pre, c.post = ptr(e.Bias, 0), ptr(e.Pre, 0), ptr(e.Post, 0)
 		c.clamp, c.lo, c.hi = flag(e.Clamp), e.Lo, e.Hi

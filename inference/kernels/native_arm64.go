@@ -140,7 +140,7 @@ func prelu(call *arithCall)
 // native returns the one set of arm64: what it needs, Advanced SIMD, every 64-bit ARM processor has.
 func native() []*Set {
 	return []*Set{{
-		Name: "neon", Gemm: gemmNEON, WinogradInput: winogradInputNEON, WinogradOutput: winogradOutputNEON,
+		Name: "neon", Gemm: gemmNEON, GemmBatch: batchOf(gemmNEON), WinogradInput: winogradInputNEON, WinogradOutput: winogradOutputNEON,
 		MaxTaps: maxTapsNEON, DepthwiseTaps: depthwiseTapsNEON, Lerp: lerpNEON, GatherLerp: gatherLerpNEON, Arithmetic: arithmeticNEON,
 	}}
 }
