@@ -77,6 +77,7 @@ type Limits struct {
 	MaxHeight  int   `default:"4096" help:"Highest picture taken, in pixels; 0 for any."`
 	MaxFile    Bytes `default:"16MB" help:"Largest picture file taken; 0 for any."`
 	MaxRequest Bytes `default:"32MB" help:"Largest request body taken."`
+	AnyFormat  bool  `help:"Take every format that can be read and not JPEG and PNG alone."`
 }
 
 // Validate reports the first bound that cannot work; prefix is that of the flags, with its trailing dash.

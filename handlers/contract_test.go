@@ -588,3 +588,14 @@ func TestConfiguredLimits(t *testing.T) {
 		t.Errorf("a request over the limit: %d", got.status)
 	}
 }
+
+func TestAnyFormat(t *testing.T) {
+	t.Parallel()
+	b := start(t, func(c *handlers.Config) { c.API4AI.AnyFormat = true })
+	if got := b.post("/v1/results", file("image", "a.webp", photo)).outcome(t); got.code != "ok" {
+		t.Fatalf("got %+v", got)
+	}
+	if formats := b.processor.last(t).options.Limits.Formats; formats != nil {
+		t.Errorf("only %v are taken", formats)
+	}
+}

@@ -89,13 +89,17 @@ type API struct {
 
 // New builds the dialect.
 func New(cfg Config, p dialect.Processor, f dialect.Fetcher) *API {
-	return &API{
+	a := &API{
 		cfg: cfg, processor: p, fetcher: f,
 		limits: codec.Limits{
 			MaxBytes: int64(cfg.Limits.MaxFile), MaxWidth: cfg.Limits.MaxWidth, MaxHeight: cfg.Limits.MaxHeight,
 			Formats: []codec.Format{codec.JPEG, codec.PNG},
 		},
 	}
+	if cfg.Limits.AnyFormat {
+		a.limits.Formats = nil
+	}
+	return a
 }
 
 // Routes lists what the dialect serves.
