@@ -68,6 +68,8 @@ type Options struct {
 	MaxPixels  int64               // of the result, which is shrunk to so many; zero: any
 	Format     codec.Format        // of Result.Data; zero: PNG
 	JPEG       int                 // quality of a JPEG, 1-100; zero: the pipeline's default
+	WebP       int                 // quality of a WebP, 1-100; zero: the pipeline's default
+	Also       []Variant           // further pictures of the same subject
 	Limits     codec.Limits        // of the main picture
 }
 
@@ -77,6 +79,14 @@ type MattingOptions struct {
 	BackgroundThreshold uint8 // mask values below are surely background
 	ErodeSize           int   // side in pixels of the square by which both sure areas shrink; zero: a cross of 3
 	BaseSize            int   // longest side in pixels at which the matte is solved; zero: the picture's own
+}
+
+// Variant is a further picture made of the same mask and subject, for a fraction of what a request of its own costs. It
+// has neither shadow nor MaxPixels; the qualities are those of the request.
+type Variant struct {
+	Output     Output
+	Format     codec.Format // PNG, JPEG or WebP; zero: PNG
+	Background *color.NRGBA // nil: transparent; ignored for Mask
 }
 
 // Object is one thing found: its bounding box around what is not transparent.
@@ -93,6 +103,7 @@ type Stage struct {
 // Result is the outcome of a request.
 type Result struct {
 	Data          []byte       // the encoded picture
+	Also          [][]byte     // those of Options.Also, encoded
 	Format        codec.Format // of Data
 	Width, Height int          // of the upright picture, in pixels
 	Canvas        image.Point  // size of the picture in Data, in pixels
