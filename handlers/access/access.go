@@ -147,7 +147,7 @@ func (g *Gate) Admit(r *http.Request) (Pass, error) {
 		return Pass{}, nil
 	}
 	if g.cfg.ProxySecret != "" {
-		sent := sha256.Sum256([]byte(r.Header.Get("X-RapidAPI-Proxy-Secret")))
+		sent := sha256.Sum256([]byte(r.Header.Get("X-Rapidapi-Proxy-Secret")))
 		if subtle.ConstantTimeCompare(sent[:], g.secret[:]) == 1 {
 			return Pass{Name: RapidAPI}, nil
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,10 +142,8 @@ func parse(form *upload.Form) (pipeline.Options, []detail) {
 		if value == "" {
 			return allowed[0]
 		}
-		for _, a := range allowed {
-			if value == a {
-				return value
-			}
+		if slices.Contains(allowed, value) {
+			return value
 		}
 		last := len(allowed) - 1
 		invalid = append(invalid, detail{name, "Must be " + strings.Join(allowed[:last], ", ") + " or " + allowed[last]})

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -309,10 +310,8 @@ func (p *parser) options() pipeline.Options {
 
 // model takes the names of the known models.
 func (p *parser) model(name string) string {
-	for _, m := range models {
-		if m == name {
-			return name
-		}
+	if slices.Contains(models, name) {
+		return name
 	}
 	pattern := "(" + strings.Join(models, "|") + ")"
 	p.invalid("string_pattern_mismatch", p.place, fieldModel, name, "String should match pattern '"+pattern+"'",

@@ -104,8 +104,7 @@ func (a *API) remove(w http.ResponseWriter, r *dialect.Request) error {
 	req.options.Limits = a.limits
 	result, err := a.processor.Run(ctx, image, req.options)
 	if err != nil {
-		var bg *pipeline.BackgroundError
-		if errors.As(err, &bg) {
+		if _, ok := errors.AsType[*pipeline.BackgroundError](err); ok {
 			return a.explain(ctx, w, r, req.background, req.options.Background.Image, err)
 		}
 		return a.explain(ctx, w, r, req.image, image, err)
@@ -236,9 +235,9 @@ func setQuota(w http.ResponseWriter, q dialect.Quota) {
 	if q.Limit == 0 {
 		q = dialect.Quota{Limit: unlimited, Remaining: unlimited, Reset: time.Now().Add(time.Minute)}
 	}
-	w.Header().Set("X-RateLimit-Limit", strconv.FormatInt(q.Limit, 10))
-	w.Header().Set("X-RateLimit-Remaining", strconv.FormatInt(q.Remaining, 10))
-	w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(q.Reset.Unix(), 10))
+	w.Header().Set("X-Ratelimit-Limit", strconv.FormatInt(q.Limit, 10))
+	w.Header().Set("X-Ratelimit-Remaining", strconv.FormatInt(q.Remaining, 10))
+	w.Header().Set("X-Ratelimit-Reset", strconv.FormatInt(q.Reset.Unix(), 10))
 }
 
 // write answers with the picture, or with JSON where the client accepts that and no picture.

@@ -31,8 +31,7 @@ func TestReadJSON(t *testing.T) {
 	}
 	for _, body := range []string{`[]`, `"x"`, `{`, `{"a":[1]}`, `{"a":{}}`, `{"a":1} x`, `null x`, "\x00"} {
 		_, err := readJSON(body)
-		var bad *FormError
-		if !errors.As(err, &bad) {
+		if _, ok := errors.AsType[*FormError](err); !ok {
 			t.Errorf("%q: %v", body, err)
 		}
 	}
