@@ -352,7 +352,7 @@ func TestServeUntilASignal(t *testing.T) {
 	go func() {
 		exited <- Main(Program{
 			Version: "v1.2.3", OpenAPI: []byte("openapi: 3.0.3"), Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &log,
-			Args: []string{"--addr", "127.0.0.1:0", "--fetch-only-allowed"},
+			Args: []string{"--addr", "127.0.0.1:0", "--data-dir", t.TempDir(), "--fetch-only-allowed"},
 		})
 	}()
 	addr := ""
@@ -366,7 +366,7 @@ func TestServeUntilASignal(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/readyz": `{"status":"ready","checks":{"model":"ok"}}`, "/v1/version": "v1.2.3",
+		"/readyz": `{"status":"ready","checks":{"jobs":"ok","model":"ok"}}`, "/v1/version": "v1.2.3",
 	} {
 		res, err := http.Get("http://" + addr + path)
 		if err != nil {
@@ -407,7 +407,7 @@ func TestServeReportsAPortThatIsTaken(t *testing.T) {
 // Without its network a server is of no use: it must not stay up half alive.
 func TestServeEndsWithoutItsNetwork(t *testing.T) {
 	t.Parallel()
-	got := run(t, "", "--addr", "127.0.0.1:0", "--model", "nonet")
+	got := run(t, "", "--addr", "127.0.0.1:0", "--data-dir", t.TempDir(), "--model", "nonet")
 	if got.code != exitFailure || !strings.Contains(got.stderr, `no network "nonet"`) {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}

@@ -31,7 +31,7 @@ func TestKeysNew(t *testing.T) {
 
 func TestServeRefusesKeysThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	got := run(t, "", "serve", "--addr", "127.0.0.1:0", "--api-keys", t.TempDir()+"/none")
+	got := run(t, "", "serve", "--addr", "127.0.0.1:0", "--data-dir", t.TempDir(), "--api-keys", t.TempDir()+"/none")
 	if got.code == exitOK || !strings.Contains(got.stderr, "keys:") {
 		t.Errorf("%d %s", got.code, got.stderr)
 	}

@@ -12,21 +12,28 @@ import (
 	"cutout/config"
 	"cutout/fetch"
 	"cutout/handlers"
+	"cutout/handlers/backgroundremoverai"
 	"cutout/handlers/dialect"
+	"cutout/jobs"
 	"cutout/metrics"
 	"cutout/pipeline"
 )
 
 // ServeCmd serves the HTTP API until a signal ends it.
 type ServeCmd struct {
-	config.Server    `embed:""`
-	config.Access    `embed:""`
-	API4AI           config.Limits   `embed:"" prefix:"api4ai-"`
-	RemoveBG         config.RemoveBG `embed:"" prefix:"removebg-"`
-	APISphere        config.Pictures `embed:"" prefix:"apisphere-" set:"max_pixels=50000000" set:"max_file=10MB" set:"max_request=16MB"`
-	Rembg            config.Pictures `embed:"" prefix:"rembg-" set:"max_pixels=50000000" set:"max_file=50MB" set:"max_request=64MB"`
-	PhotoRoom        config.Pictures `embed:"" prefix:"photoroom-" set:"max_pixels=36000000" set:"max_file=30MB" set:"max_request=32MB"`
-	Fetch            config.Fetch    `embed:""`
+	config.Server `embed:""`
+	config.Access `embed:""`
+	API4AI        config.Limits   `embed:"" prefix:"api4ai-"`
+	RemoveBG      config.RemoveBG `embed:"" prefix:"removebg-"`
+	APISphere     config.Pictures `embed:"" prefix:"apisphere-" set:"max_pixels=50000000" set:"max_file=10MB" set:"max_request=16MB"`
+	Rembg         config.Pictures `embed:"" prefix:"rembg-" set:"max_pixels=50000000" set:"max_file=50MB" set:"max_request=64MB"`
+	PhotoRoom     config.Pictures `embed:"" prefix:"photoroom-" set:"max_pixels=36000000" set:"max_file=30MB" set:"max_request=32MB"`
+	Fetch         config.Fetch    `embed:""`
+	Jobs          config.Jobs     `embed:""`
+
+	BackgroundRemoverAI config.BackgroundRemoverAI `embed:"" prefix:"backgroundremoverai-"`
+	Ximilar             config.Ximilar             `embed:"" prefix:"ximilar-"`
+
 	config.Inference `embed:""`
 	config.Log       `embed:""`
 }
@@ -34,7 +41,7 @@ type ServeCmd struct {
 func (c *ServeCmd) validate() error {
 	return errors.Join(c.Server.Validate(), c.Access.Validate(), c.API4AI.Validate("api4ai-"), c.RemoveBG.Validate("removebg-"),
 		c.APISphere.Validate("apisphere-"), c.Rembg.Validate("rembg-"), c.PhotoRoom.Validate("photoroom-"), c.Fetch.Validate(),
-		c.Inference.Validate())
+		c.BackgroundRemoverAI.Validate("backgroundremoverai-"), c.Ximilar.Validate("ximilar-"), c.Jobs.Validate(), c.Inference.Validate())
 }
 
 // Run serves. The port is open before the network is loaded: /healthz answers at once, /readyz says no until then, and
@@ -55,12 +62,35 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.Addr, err)
 	}
+	recorder := metrics.New(metrics.Build{Version: p.Version, Model: c.Model, Precision: c.Precision})
+	service, err := openJobs(ctx, c.Jobs, recorder, log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer func() {
+		// What the server took is answered by now; jobs that run have as long again.
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+		defer cancel()
+		if err := service.Close(grace); err != nil {
+			log.Warn("job store", "error", err.Error())
+		}
+	}()
 	engine := newLoader()
+	if c.Jobs.Workers > 0 {
+		// Where there is no store there is nothing to do, which openJobs has said.
+		if err := service.Start(backgroundremoverai.Kind, c.Jobs.Workers, backgroundremoverai.Worker(c.BackgroundRemoverAI, engine)); err != nil &&
+			!errors.Is(err, jobs.ErrUnavailable) {
+			return errors.Join(err, l.Close())
+		}
+	}
 	server, err := handlers.New(handlers.Config{
 		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
 		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
-		Metrics: metrics.New(metrics.Build{Version: p.Version, Model: c.Model, Precision: c.Precision}),
-		Log:     log, Checks: []handlers.Check{{Name: "model", Run: engine.check}},
+		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, PublicURL: c.Jobs.PublicURL,
+		Metrics: recorder, Log: log, Checks: []handlers.Check{
+			{Name: "model", Run: engine.check},
+			{Name: "jobs", Run: service.Healthy, Optional: c.Jobs.NATSURL == ""},
+		},
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())

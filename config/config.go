@@ -117,6 +117,82 @@ type RemoveBG struct {
 	Size     string `default:"preview" enum:"preview,medium,hd,full,50MP,auto" help:"Size of a result where a request names none: ${enum}."`
 }
 
+// BackgroundRemoverAI bounds what the BackgroundRemoverAI dialect takes.
+type BackgroundRemoverAI struct {
+	Pictures `embed:"" set:"max_pixels=50000000" set:"max_file=25MB" set:"max_request=256MB"`
+	MaxFiles int `default:"50" help:"Most pictures of one job."`
+}
+
+// Validate reports the first bound that cannot work; prefix is that of the flags, with its trailing dash.
+func (b BackgroundRemoverAI) Validate(prefix string) error {
+	if b.MaxFiles < 1 {
+		return fmt.Errorf("--%smax-files %d: must be at least 1", prefix, b.MaxFiles)
+	}
+	return b.Pictures.Validate(prefix)
+}
+
+// Ximilar bounds what the Ximilar dialect takes.
+type Ximilar struct {
+	Pictures   `embed:"" set:"max_pixels=50000000" set:"max_file=16MB" set:"max_request=128MB"`
+	MaxRecords int `default:"10" help:"Most records of one request."`
+}
+
+// Validate reports the first bound that cannot work; prefix is that of the flags, with its trailing dash.
+func (x Ximilar) Validate(prefix string) error {
+	if x.MaxRecords < 1 {
+		return fmt.Errorf("--%smax-records %d: must be at least 1", prefix, x.MaxRecords)
+	}
+	return x.Pictures.Validate(prefix)
+}
+
+// Jobs says where jobs and hosted results are kept, and how many are worked on.
+type Jobs struct {
+	DataDir         string        `name:"data-dir" env:"CUTOUT_DATA_DIR" placeholder:"DIR" help:"Directory for jobs and hosted results, one process's own; by default below the user's cache directory."`
+	NATSURL         string        `name:"nats-url" env:"CUTOUT_NATS_URL" placeholder:"URL" help:"NATS servers with JetStream to keep jobs and results in, comma-separated, so that many processes share them; without it they are kept in --data-dir."`
+	NATSCredentials string        `name:"nats-credentials" env:"CUTOUT_NATS_CREDENTIALS" placeholder:"FILE" help:"Credentials for the NATS servers."`
+	NATSCA          string        `name:"nats-ca" env:"CUTOUT_NATS_CA" placeholder:"FILE" help:"Certificates that sign those of the NATS servers."`
+	NATSCert        string        `name:"nats-cert" env:"CUTOUT_NATS_CERT" placeholder:"FILE" help:"Certificate to show to the NATS servers."`
+	NATSKey         string        `name:"nats-key" env:"CUTOUT_NATS_KEY" placeholder:"FILE" help:"Key of that certificate."`
+	NATSReplicas    int           `name:"nats-replicas" default:"1" env:"CUTOUT_NATS_REPLICAS" help:"Copies that a NATS cluster keeps of everything, 1 to 5."`
+	Workers         int           `name:"job-workers" default:"2" env:"CUTOUT_JOB_WORKERS" help:"Jobs worked on at a time; 0 leaves them to other processes on the same NATS servers."`
+	Retention       time.Duration `name:"retention" default:"24h" env:"CUTOUT_RETENTION" help:"How long results can be downloaded, and how long a job may wait."`
+	MaxStore        Bytes         `name:"max-store" default:"10GB" env:"CUTOUT_MAX_STORE" help:"Most bytes kept of uploads and results."`
+	MinFree         Bytes         `name:"min-free" default:"256MB" env:"CUTOUT_MIN_FREE" help:"Bytes that stay free on the disk of --data-dir."`
+	MaxQueue        int           `name:"max-queue" default:"100000" env:"CUTOUT_MAX_QUEUE" help:"Most jobs that wait or run."`
+	PublicURL       string        `name:"public-url" env:"CUTOUT_PUBLIC_URL" placeholder:"URL" help:"Address under which clients reach the server, for links to results; by default what each request and its proxy say."`
+}
+
+// Validate reports the first setting that cannot work.
+func (j Jobs) Validate() error {
+	switch {
+	case j.NATSReplicas < 1 || j.NATSReplicas > 5:
+		return fmt.Errorf("--nats-replicas %d: must be from 1 to 5", j.NATSReplicas)
+	case j.NATSReplicas > 1 && j.NATSURL == "":
+		return errors.New("--nats-replicas: needs --nats-url")
+	case (j.NATSCert == "") != (j.NATSKey == ""):
+		return errors.New("--nats-cert and --nats-key: one needs the other")
+	case j.Workers < 0 || j.Workers > 1024:
+		return fmt.Errorf("--job-workers %d: must be from 0 to 1024", j.Workers)
+	case j.Workers == 0 && j.NATSURL == "":
+		return errors.New("--job-workers 0: nobody else can do the jobs, which needs --nats-url")
+	case j.Retention < time.Minute:
+		return fmt.Errorf("--retention %v: must be at least a minute", j.Retention)
+	case j.MaxStore < 1<<20:
+		return fmt.Errorf("--max-store %v: must be at least 1MB", j.MaxStore)
+	case j.MinFree < 1:
+		return fmt.Errorf("--min-free %v: must be more than nothing", j.MinFree)
+	case j.MaxQueue < 1:
+		return fmt.Errorf("--max-queue %d: must be at least 1", j.MaxQueue)
+	}
+	if j.PublicURL != "" {
+		u, err := url.Parse(j.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return fmt.Errorf("--public-url %q: want an address such as https://cutout.example.com", j.PublicURL)
+		}
+	}
+	return nil
+}
+
 // Fetch says which pictures named by URL are fetched, and at what cost.
 type Fetch struct {
 	Allow       []netip.Prefix `name:"fetch-allow" env:"CUTOUT_FETCH_ALLOW" placeholder:"CIDR" help:"Private range that URLs may point to, on any port (repeatable)."`

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -32,6 +33,7 @@ import (
 	"cutout/config"
 	"cutout/fetch"
 	"cutout/handlers"
+	"cutout/jobs"
 	"cutout/metrics"
 	"cutout/pipeline"
 )
@@ -211,7 +213,12 @@ func testConfig(t *testing.T) (handlers.Config, *bundle) {
 		APISphere: config.Pictures{MaxPixels: 50e6, MaxFile: 10 << 20, MaxRequest: 16 << 20},
 		Rembg:     config.Pictures{MaxPixels: 50e6, MaxFile: 50 << 20, MaxRequest: 64 << 20},
 		PhotoRoom: config.Pictures{MaxPixels: 36e6, MaxFile: 30 << 20, MaxRequest: 32 << 20},
-		Version:   "v1.2.3", OpenAPI: openAPI, Processor: b.processor, Fetcher: b.fetcher, Metrics: b.metrics,
+		BackgroundRemoverAI: config.BackgroundRemoverAI{
+			Pictures: config.Pictures{MaxPixels: 50e6, MaxFile: 1 << 20, MaxRequest: 32 << 20}, MaxFiles: 5,
+		},
+		Ximilar: config.Ximilar{Pictures: config.Pictures{MaxPixels: 50e6, MaxFile: 1 << 20, MaxRequest: 32 << 20}, MaxRecords: 10},
+		Jobs:    jobs.Unavailable(errors.New("there is no store in this test")),
+		Version: "v1.2.3", OpenAPI: openAPI, Processor: b.processor, Fetcher: b.fetcher, Metrics: b.metrics,
 		Log: slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, b
 }
@@ -313,16 +320,44 @@ func validation(t *testing.T, r *http.Request) *openapi3filter.RequestValidation
 	if err != nil {
 		t.Fatalf("openapi.yaml: %v", err)
 	}
-	item := doc.Paths.Value(r.URL.Path)
+	path, params := template(doc, r.URL.Path)
+	item := doc.Paths.Value(path)
 	if item == nil || item.GetOperation(r.Method) == nil {
 		return nil
 	}
 	return &openapi3filter.RequestValidationInput{
-		Request: r,
+		Request: r, PathParams: params,
 		Route: &routers.Route{
-			Spec: doc, Path: r.URL.Path, PathItem: item, Method: r.Method, Operation: item.GetOperation(r.Method),
+			Spec: doc, Path: path, PathItem: item, Method: r.Method, Operation: item.GetOperation(r.Method),
 		},
 	}
+}
+
+// template finds the path of the document that a request's path is one of.
+func template(doc *openapi3.T, path string) (string, map[string]string) {
+	if doc.Paths.Value(path) != nil {
+		return path, nil
+	}
+	asked := strings.Split(path, "/")
+	for candidate := range doc.Paths.Map() {
+		params, parts := map[string]string{}, strings.Split(candidate, "/")
+		for i, part := range parts {
+			if len(parts) != len(asked) {
+				params = nil
+				break
+			}
+			if name, ok := strings.CutPrefix(part, "{"); ok {
+				params[strings.TrimSuffix(name, "}")] = asked[i]
+			} else if part != asked[i] {
+				params = nil
+				break
+			}
+		}
+		if params != nil {
+			return candidate, params
+		}
+	}
+	return path, nil
 }
 
 // checkReply holds a reply against the document. Paths that lead nowhere have no entry there.

@@ -25,10 +25,14 @@ import (
 	"cutout/handlers/access"
 	"cutout/handlers/api4ai"
 	"cutout/handlers/apisphere"
+	"cutout/handlers/backgroundremoverai"
 	"cutout/handlers/dialect"
+	"cutout/handlers/hosted"
 	"cutout/handlers/photoroom"
 	"cutout/handlers/rembg"
 	"cutout/handlers/removebg"
+	"cutout/handlers/ximilar"
+	"cutout/jobs"
 	"cutout/metrics"
 )
 
@@ -41,6 +45,12 @@ type Config struct {
 	APISphere config.Pictures
 	Rembg     config.Pictures
 	PhotoRoom config.Pictures
+
+	BackgroundRemoverAI config.BackgroundRemoverAI
+	Ximilar             config.Ximilar
+	Jobs                *jobs.Service // nil: the dialects that need it are not served
+	PublicURL           string        // under which clients reach the server; empty: each request tells
+
 	Version   string // of the API, as vX.Y.Z
 	OpenAPI   []byte // the contract, as YAML
 	Processor dialect.Processor
@@ -54,6 +64,8 @@ type Config struct {
 type Check struct {
 	Name string
 	Run  func(context.Context) error
+	// Optional conditions are told of and decide nothing: what depends on them is refused, all else is served.
+	Optional bool
 }
 
 // Server answers HTTP requests.
@@ -84,6 +96,11 @@ func New(cfg Config) (*Server, error) {
 	); err != nil {
 		return nil, err
 	}
+	if cfg.Jobs != nil {
+		if err := errors.Join(cfg.BackgroundRemoverAI.Validate("backgroundremoverai-"), cfg.Ximilar.Validate("ximilar-")); err != nil {
+			return nil, err
+		}
+	}
 	gate, err := access.Open(access.Config{File: cfg.Access.APIKeys, ProxySecret: cfg.Access.RapidAPISecret, Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -99,6 +116,14 @@ func New(cfg Config) (*Server, error) {
 		rembg.New(cfg.Rembg, cfg.Processor, cfg.Fetcher).Routes(),
 		photoroom.New(cfg.PhotoRoom, cfg.Processor).Routes(),
 	)
+	if cfg.Jobs != nil {
+		files := hosted.New(cfg.Jobs, strings.TrimRight(cfg.PublicURL, "/"))
+		s.routes = slices.Concat(s.routes,
+			files.Routes(),
+			backgroundremoverai.New(cfg.BackgroundRemoverAI, cfg.Jobs).Routes(),
+			ximilar.New(cfg.Ximilar, cfg.Jobs, files, cfg.Processor, cfg.Fetcher).Routes(),
+		)
+	}
 
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true

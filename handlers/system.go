@@ -56,6 +56,9 @@ func (s *Server) ready(w http.ResponseWriter, r *dialect.Request) error {
 		state.Checks[check.Name] = "ok"
 		if err := check.Run(ctx); err != nil {
 			state.Checks[check.Name] = err.Error()
+			if check.Optional {
+				continue
+			}
 			state.Status, status = "not ready", http.StatusServiceUnavailable
 		}
 	}

@@ -295,6 +295,7 @@ type Task struct {
 	id      string
 	kind    string
 	attempt int
+	last    bool
 	options json.RawMessage
 	inputs  []File
 	extras  []File
@@ -312,7 +313,7 @@ type Task struct {
 
 func newTask(s *Service, r *record) *Task {
 	return &Task{
-		s: s, id: r.ID, kind: r.Kind, attempt: r.Attempt, options: r.Options, inputs: r.Inputs, extras: r.Extras,
+		s: s, id: r.ID, kind: r.Kind, attempt: r.Attempt, last: r.Charged >= s.cfg.MaxAttempts, options: r.Options, inputs: r.Inputs, extras: r.Extras,
 		outcomes: r.Outcomes, created: map[string]File{}, beat: time.Now(), written: true,
 	}
 }
@@ -322,6 +323,10 @@ func (t *Task) ID() string { return t.id }
 
 // Attempt counts from one.
 func (t *Task) Attempt() int { return t.attempt }
+
+// Last tells whether the job has failed after this attempt, should it fail: time to give what cannot be done an outcome
+// and save the rest.
+func (t *Task) Last() bool { return t.last }
 
 // Options are those of the submission.
 func (t *Task) Options() json.RawMessage { return t.options }

@@ -93,6 +93,11 @@ const (
 	ReasonNoKey        = "no_key"
 	ReasonBadKey       = "bad_key"
 	ReasonRateLimit    = "rate_limit" // of the key; comes with status 429
+	ReasonUnavailable  = "jobs_unavailable"
+	ReasonQueueFull    = "queue_full"
+	ReasonStoreFull    = "store_full"
+	ReasonFileTooLarge = "file_too_large"
+	ReasonExpired      = "expired" // or never known
 )
 
 // StatusClientGone is logged and counted for a client that went away before its reply; nobody receives it.
@@ -139,12 +144,35 @@ func (r *Request) Form() (*upload.Form, error) {
 	return form, nil
 }
 
+// Stream reads the body like Form, but hands files to a function as they arrive, see upload.Options. Files are not among
+// the fields then. An *Error of the function is returned as it is.
+func (r *Request) Stream(file func(field, fileName string, body io.Reader) error) (*upload.Form, error) {
+	if r.read {
+		return nil, errors.New("dialect: the body has been read")
+	}
+	r.read = true
+	defer r.Record.Time(metrics.StageRead)()
+	form, err := upload.Read(r.Request, upload.Options{Known: r.fields, MaxFields: maxStreamed, File: file})
+	if err != nil {
+		r.err = bodyError(err)
+		return nil, r.err
+	}
+	r.form = form
+	return form, nil
+}
+
+// maxStreamed bounds the fields of a form whose files are not kept in memory.
+const maxStreamed = 1000
+
 func bodyError(err error) *Error {
 	var (
+		known    *Error
 		tooLarge *http.MaxBytesError
 		form     *upload.FormError
 	)
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.As(err, &tooLarge):
 		return &Error{
 			Status: http.StatusRequestEntityTooLarge, Reason: ReasonBodyTooLarge, Err: err,
@@ -190,6 +218,19 @@ func (r *Record) Time(name string) (stop func()) {
 func (r *Record) Fail(reason string, cause error) {
 	if r.Reason == "" {
 		r.Reason, r.Cause = reason, cause
+	}
+}
+
+// Merge adds what a record of one part of the request has collected in a goroutine of its own.
+func (r *Record) Merge(part *Record) {
+	r.Stages = append(r.Stages, part.Stages...)
+	r.Pixels += part.Pixels
+	r.Attrs = append(r.Attrs, part.Attrs...)
+	if part.Reason != "" {
+		r.Fail(part.Reason, part.Cause)
+	}
+	if part.Rejected != "" {
+		r.Rejected = part.Rejected
 	}
 }
 

@@ -39,6 +39,11 @@ type Options struct {
 	Known []string
 	// MaxFields bounds the parts of a form; zero means 100.
 	MaxFields int
+	// File takes the files of a multipart form as they arrive, instead of their being read into memory and kept; nil
+	// keeps them. What it leaves unread is passed over. Its error ends the reading and is returned as it is, unless
+	// reading the file itself has failed. Files without a name and without a byte, as forms send for what was not
+	// chosen, are not given to it.
+	File func(field, fileName string, body io.Reader) error
 }
 
 const (
@@ -209,12 +214,34 @@ func (f *Form) readMultipart(body io.Reader, boundary string, announced int64, o
 			return &FormError{Public: fmt.Sprintf("The form has more than %d fields.", o.MaxFields)}
 		}
 		name, field := disposition(part.Header.Get("Content-Disposition"))
+		if o.File != nil && field.File {
+			if err := stream(name, field.FileName, part, o.File); err != nil {
+				return err
+			}
+			continue
+		}
 		field.Data, err = readAll(part, announced)
 		if err != nil {
 			return multipartError(err)
 		}
 		f.add(name, field)
 	}
+}
+
+// stream hands a file on as it arrives.
+func stream(name, fileName string, part io.Reader, file func(field, fileName string, body io.Reader) error) error {
+	body := &source{r: part}
+	reader := bufio.NewReader(body)
+	if fileName == "" {
+		if _, err := reader.Peek(1); errors.Is(err, io.EOF) {
+			return nil
+		}
+	}
+	err := file(name, fileName, reader)
+	if body.err != nil {
+		return multipartError(body.err)
+	}
+	return err
 }
 
 // disposition reads the header of a part. Clients put file names there in many ways; where the header is not
