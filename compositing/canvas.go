@@ -195,7 +195,7 @@ func Bleed(m *image.NRGBA) *image.NRGBA {
 					copy(q[:3], p)
 					continue
 				}
-				c := half.at(x/2, y/2)
+				c := half.between(x, y)
 				a := float32(p[3]) / 255
 				for i := range 3 {
 					q[i] = uint8(float32(p[i])*a + c[i]*(1-a) + 0.5)
@@ -213,6 +213,17 @@ type level struct {
 }
 
 func (l *level) at(x, y int) [4]float32 { return l.pix[y*l.w+x] }
+
+// between interpolates l at a pixel of the level below, which is twice as large: bilinear weights of 3/4 and 1/4.
+func (l *level) between(x, y int) [4]float32 {
+	x0, y0 := x/2, y/2
+	x1, y1 := min(max(x0+x%2*2-1, 0), l.w-1), min(max(y0+y%2*2-1, 0), l.h-1)
+	a, b, c, d := l.at(x0, y0), l.at(x1, y0), l.at(x0, y1), l.at(x1, y1)
+	for i := range a {
+		a[i] = (9*a[i] + 3*b[i] + 3*c[i] + d[i]) / 16
+	}
+	return a
+}
 
 // pull halves m into the pyramid's first level.
 func pull(m *image.NRGBA) *level {
@@ -253,6 +264,10 @@ func (l *level) fill() {
 	for y := range l.h {
 		for x := range l.w {
 			c := &l.pix[y*l.w+x]
+			var above [4]float32
+			if up != nil {
+				above = up.between(x, y)
+			}
 			weight := min(c[3], 1) // a whole pixel's worth of colour needs none from above
 			for i := range 3 {
 				own := float32(0)
@@ -260,7 +275,7 @@ func (l *level) fill() {
 					own = c[i] / c[3]
 				}
 				if up != nil {
-					own = own*weight + up.at(x/2, y/2)[i]*(1-weight)
+					own = own*weight + above[i]*(1-weight)
 				}
 				c[i] = own
 			}
