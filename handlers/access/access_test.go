@@ -330,3 +330,27 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What admitting a request costs, among a hundred keys and with both limits.
+func BenchmarkAdmit(b *testing.B) {
+	var lines []string
+	for i := range 100 {
+		lines = append(lines, line(fmt.Sprint("name", i), fmt.Sprint("secret", i), 1e9, 1e9))
+	}
+	path := filepath.Join(b.TempDir(), "keys")
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	g, err := Open(Config{File: path})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := request("X-Api-Key", "secret50")
+	for b.Loop() {
+		pass, err := g.Admit(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		pass.Charge(1)
+	}
+}
