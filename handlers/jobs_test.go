@@ -528,6 +528,9 @@ func TestDeleteJob(t *testing.T) {
 	if got := b.get(url); got.status != 404 {
 		t.Errorf("the file: %d", got.status)
 	}
+	if log := b.log.String(); strings.Contains(log, uuid) || strings.Contains(log, strings.Split(url, "/")[3]) {
+		t.Error("the log holds the secret of a job or a file")
+	}
 	if s := b.poll(uuid); len(s.Errors) != 1 {
 		t.Errorf("%+v", s)
 	}

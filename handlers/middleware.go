@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -148,9 +149,13 @@ func (s *Server) report(r *http.Request, i *info, status int, took time.Duration
 	if i.key != "" {
 		s.cfg.Metrics.Key(i.key, i.record.Pixels, i.limited)
 	}
-	// The path and not the whole URL: a query may hold a key.
+	// The path and not the whole URL: a query may hold a key. So may a part of a path that is a parameter.
+	path := r.URL.Path
+	if strings.Contains(i.route.Path, "{") {
+		path = i.route.Path
+	}
 	attrs := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("dialect", i.route.Dialect),
+		slog.String("method", r.Method), slog.String("path", path), slog.String("dialect", i.route.Dialect),
 		slog.Int("status", status), slog.Float64("duration_ms", milliseconds(took)),
 		slog.Int64("received", received), slog.Int64("sent", sent), slog.String("remote", r.RemoteAddr),
 	}
