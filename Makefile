@@ -21,7 +21,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean
+.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ $(LINT):
 
 bench: ## Run every benchmark
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-engine: build ## Time the engine against ONNX Runtime and OpenVINO in one run (needs python)
+	@test -x $(TOOLS)/bench/bin/python || { python3 -m venv $(TOOLS)/bench && $(TOOLS)/bench/bin/pip install -q -r bench/requirements.txt; }
+	$(TOOLS)/bench/bin/python bench/engine.py bin/cutout weights/u2netp.onnx --cpu auto avx2
 
 quality: ## Measure masks against the photos in DATA, and write pictures to GALLERY
 	go run ./quality --data $(DATA) --gallery $(GALLERY)
