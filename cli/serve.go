@@ -25,9 +25,9 @@ type ServeCmd struct {
 	config.Access `embed:""`
 	API4AI        config.Limits   `embed:"" prefix:"api4ai-"`
 	RemoveBG      config.RemoveBG `embed:"" prefix:"removebg-"`
-	APISphere     config.Pictures `embed:"" prefix:"apisphere-" set:"max_pixels=50000000" set:"max_file=10MB" set:"max_request=16MB"`
-	Rembg         config.Pictures `embed:"" prefix:"rembg-" set:"max_pixels=50000000" set:"max_file=50MB" set:"max_request=64MB"`
-	PhotoRoom     config.Pictures `embed:"" prefix:"photoroom-" set:"max_pixels=36000000" set:"max_file=30MB" set:"max_request=32MB"`
+	APISphere     config.Pictures `kong:"embed,prefix='apisphere-',set='max_pixels=50000000',set='max_file=10MB',set='max_request=16MB'"`
+	Rembg         config.Pictures `kong:"embed,prefix='rembg-',set='max_pixels=50000000',set='max_file=50MB',set='max_request=64MB'"`
+	PhotoRoom     config.Pictures `kong:"embed,prefix='photoroom-',set='max_pixels=36000000',set='max_file=30MB',set='max_request=32MB'"`
 	Fetch         config.Fetch    `embed:""`
 	Jobs          config.Jobs     `embed:""`
 

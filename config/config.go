@@ -113,13 +113,13 @@ func (p Pictures) Validate(prefix string) error {
 
 // RemoveBG says how the remove.bg dialect answers.
 type RemoveBG struct {
-	Pictures `embed:"" set:"max_pixels=50000000" set:"max_file=22MB" set:"max_request=48MB"`
+	Pictures `kong:"embed,set='max_pixels=50000000',set='max_file=22MB',set='max_request=48MB'"`
 	Size     string `default:"preview" enum:"preview,medium,hd,full,50MP,auto" help:"Size of a result where a request names none: ${enum}."`
 }
 
 // BackgroundRemoverAI bounds what the BackgroundRemoverAI dialect takes.
 type BackgroundRemoverAI struct {
-	Pictures `embed:"" set:"max_pixels=50000000" set:"max_file=25MB" set:"max_request=256MB"`
+	Pictures `kong:"embed,set='max_pixels=50000000',set='max_file=25MB',set='max_request=256MB'"`
 	MaxFiles int `default:"50" help:"Most pictures of one job."`
 }
 
@@ -133,7 +133,7 @@ func (b BackgroundRemoverAI) Validate(prefix string) error {
 
 // Ximilar bounds what the Ximilar dialect takes.
 type Ximilar struct {
-	Pictures   `embed:"" set:"max_pixels=50000000" set:"max_file=16MB" set:"max_request=128MB"`
+	Pictures   `kong:"embed,set='max_pixels=50000000',set='max_file=16MB',set='max_request=128MB'"`
 	MaxRecords int `default:"10" help:"Most records of one request."`
 }
 

@@ -120,8 +120,8 @@ func TestKeysOfEachDialect(t *testing.T) {
 			}
 			for i := range 3 {
 				got := ask(tc.header, limited)
-				reset, err := strconv.ParseInt(got.header.Get("X-RateLimit-Reset"), 10, 64)
-				if got.status != 200 || got.header.Get("X-RateLimit-Limit") != "3" || got.header.Get("X-RateLimit-Remaining") != fmt.Sprint(2-i) ||
+				reset, err := strconv.ParseInt(got.header.Get("X-Ratelimit-Reset"), 10, 64)
+				if got.status != 200 || got.header.Get("X-Ratelimit-Limit") != "3" || got.header.Get("X-Ratelimit-Remaining") != fmt.Sprint(2-i) ||
 					err != nil || reset < time.Now().Unix() || reset > time.Now().Unix()+61 {
 					t.Errorf("request %d within the limit: %d %v", i, got.status, got.header)
 				}
@@ -129,7 +129,7 @@ func TestKeysOfEachDialect(t *testing.T) {
 			got := ask(tc.header, limited)
 			check("over the limit", got, 429, tc.out)
 			after, err := strconv.Atoi(got.header.Get("Retry-After"))
-			if err != nil || after < 1 || after > 20 || got.header.Get("X-RateLimit-Remaining") != "0" {
+			if err != nil || after < 1 || after > 20 || got.header.Get("X-Ratelimit-Remaining") != "0" {
 				t.Errorf("over the limit: %v", got.header)
 			}
 

@@ -199,7 +199,7 @@ func TestRemoveBGInvalidParameters(t *testing.T) {
 		"crop":             {"Invalid crop parameter given", []string{"yes", "2", "truee"}},
 		"crop_margin":      {"Invalid crop_margin parameter given", []string{"51%", "501px", "-1px", "1 2 3", "10em", "1px 2px 3px 4px 5px", "Inf"}},
 		"scale":            {"Invalid scale parameter given", []string{"9%", "101%", "50px", "50", "big", "-20%"}},
-		"position":         {"Invalid position parameter given", []string{"101%", "-1%", "left", "10px", "1% 2% 3%", "center center"}},
+		"position":         {"Invalid position parameter given", []string{"101%", "-1%", "left", "10px", "1% 2% 3%", "center left"}},
 		"channels":         {"Invalid value for parameter 'channels'", []string{"rgb", "a"}},
 		"add_shadow":       {"Invalid add_shadow parameter given", []string{"maybe"}},
 		"shadow_method":    {"Invalid value for parameter 'shadow_method'", []string{"new"}},
@@ -318,9 +318,9 @@ func TestRemoveBGHeaders(t *testing.T) {
 				t.Errorf("format %q: %s is %q, want %q", format, name, got.header.Get(name), value)
 			}
 		}
-		reset, err := strconv.ParseInt(got.header.Get("X-RateLimit-Reset"), 10, 64)
+		reset, err := strconv.ParseInt(got.header.Get("X-Ratelimit-Reset"), 10, 64)
 		if d := reset - time.Now().Unix(); err != nil || d < 50 || d > 61 {
-			t.Errorf("X-RateLimit-Reset is %q", got.header.Get("X-RateLimit-Reset"))
+			t.Errorf("X-RateLimit-Reset is %q", got.header.Get("X-Ratelimit-Reset"))
 		}
 	}
 	b.processor.run = func(ctx context.Context, picture []byte, o pipeline.Options) (*pipeline.Result, error) {
@@ -394,7 +394,7 @@ func TestRemoveBGAccount(t *testing.T) {
 	if got.status != 200 || got.body != want {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	if got.header.Get("X-RateLimit-Limit") == "" {
+	if got.header.Get("X-Ratelimit-Limit") == "" {
 		t.Error("no rate limit is told")
 	}
 	if got := b.send(b.quirky, "POST", "/v1.0/account", "", ""); got.status != 405 {

@@ -273,9 +273,9 @@ func (s *Server) admit(c echo.Context, r *dialect.Request) (access.Pass, error) 
 	r.Quota = pass.Quota
 	if q := pass.Quota; q.Limit > 0 {
 		header := c.Response().Header()
-		header.Set("X-RateLimit-Limit", strconv.FormatInt(q.Limit, 10))
-		header.Set("X-RateLimit-Remaining", strconv.FormatInt(q.Remaining, 10))
-		header.Set("X-RateLimit-Reset", strconv.FormatInt(q.Reset.Unix(), 10))
+		header.Set("X-Ratelimit-Limit", strconv.FormatInt(q.Limit, 10))
+		header.Set("X-Ratelimit-Remaining", strconv.FormatInt(q.Remaining, 10))
+		header.Set("X-Ratelimit-Reset", strconv.FormatInt(q.Reset.Unix(), 10))
 	}
 	return pass, err
 }
