@@ -3,7 +3,7 @@ package jobs
 import (
 	"context"
 	"os"
-	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,7 +94,7 @@ func BenchmarkClients(b *testing.B) {
 
 // resident is this process's memory in bytes, where the system tells.
 func resident() int64 {
-	runtime.GC()
+	debug.FreeOSMemory()
 	data, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return 0

@@ -218,6 +218,43 @@ func (s *Service) putPart(ctx context.Context, name string, data []byte) error {
 	return nil
 }
 
+// partInfo reads the description of a part.
+func (s *Service) partInfo(ctx context.Context, name string) (info jetstream.ObjectInfo, err error) {
+	_, subject := s.objectSubjects(name, "")
+	m, err := s.files.GetLastMsgForSubject(ctx, subject)
+	if err != nil {
+		return info, err
+	}
+	return info, json.Unmarshal(m.Data, &info)
+}
+
+// getPart reads a part and verifies it. It asks for one chunk after the other: the client library's way, a consumer for
+// each object, costs more than all chunks together and leaves its timers behind for a while.
+func (s *Service) getPart(ctx context.Context, name string) ([]byte, error) {
+	info, err := s.partInfo(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size > partSize {
+		return nil, fmt.Errorf("part of %d bytes: %w", info.Size, ErrUnavailable)
+	}
+	chunks, _ := s.objectSubjects(name, info.NUID)
+	data := make([]byte, 0, info.Size)
+	for seq := uint64(1); uint64(len(data)) < info.Size; {
+		m, err := s.files.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(chunks))
+		if err != nil {
+			return nil, err
+		}
+		data, seq = append(data, m.Data...), m.Sequence+1
+	}
+	sum := sha256.New()
+	_, _ = sum.Write(data) // never fails
+	if jetstream.GetObjectDigestValue(sum) != info.Digest {
+		return nil, fmt.Errorf("a part has changed in the store: %w", ErrUnavailable)
+	}
+	return data, nil
+}
+
 // objectSubjects are where the chunks and the description of an object lie.
 func (s *Service) objectSubjects(name, nuid string) (chunks, meta string) {
 	prefix := "$O." + s.bucket("files")
@@ -333,7 +370,7 @@ func (s *Service) remove(ctx context.Context, files ...File) {
 		}
 		_ = s.forget(ctx, fileKey(f.Key))
 		for n := range f.parts() {
-			if err := s.removePart(ctx, f.part(n)); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+			if err := s.removePart(ctx, f.part(n)); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 				s.cfg.Log.Debug("job store: a file stays until it ages out", "error", err.Error())
 			}
 		}
@@ -343,7 +380,7 @@ func (s *Service) remove(ctx context.Context, files ...File) {
 // removePart purges a part's chunks and its description. Deleting it the usual way writes a note that it was there,
 // which a full disk does not take.
 func (s *Service) removePart(ctx context.Context, name string) error {
-	info, err := s.objects.GetInfo(ctx, name)
+	info, err := s.partInfo(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -398,7 +435,7 @@ func (s *Service) OpenFile(ctx context.Context, key string) (*Reader, error) {
 
 // notFound tells what is not there from a store that does not answer.
 func notFound(what string, err error) error {
-	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrKeyDeleted) {
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrKeyDeleted) {
 		return fmt.Errorf("%s: %w", what, ErrNotFound)
 	}
 	return storeError(what, err)
@@ -429,7 +466,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if n != r.n {
 		ctx, cancel := bounded(r.ctx)
 		defer cancel()
-		data, err := r.s.objects.GetBytes(ctx, r.File.part(n))
+		data, err := r.s.getPart(ctx, r.File.part(n))
 		if err != nil {
 			return 0, notFound("read a file", err)
 		}

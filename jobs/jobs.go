@@ -178,8 +178,7 @@ type Service struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	state    jetstream.KeyValue
-	objects  jetstream.ObjectStore
-	files    jetstream.Stream // below objects
+	files    jetstream.Stream // of an object store
 	states   jetstream.Stream // below state
 	queues   map[string]*queue
 
@@ -307,9 +306,6 @@ func (s *Service) openBuckets(ctx context.Context) (err error) {
 	name := s.bucket("files")
 	files.Name, files.Subjects = "OBJ_"+name, []string{"$O." + name + ".C.>", "$O." + name + ".M.>"}
 	if s.files, err = s.js.CreateOrUpdateStream(ctx, files); err != nil {
-		return fmt.Errorf("bucket for files: %w", err)
-	}
-	if s.objects, err = s.js.ObjectStore(ctx, name); err != nil {
 		return fmt.Errorf("bucket for files: %w", err)
 	}
 	s.space.stream, s.stored.stream = s.files, s.states

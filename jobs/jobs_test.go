@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -264,6 +265,56 @@ func TestJob(t *testing.T) {
 		}
 	}
 	until(t, "the inputs are removed", func() bool { return b.stored(t) == want })
+}
+
+// TestObjectStore reads files the way any other client of the object store does, and notices what one has spoilt.
+func TestObjectStore(t *testing.T) {
+	t.Parallel()
+	b := open(t, Config{})
+	data := bytes.Repeat([]byte("0123456789"), 100_000)
+	f, err := b.Host(t.Context(), "h", "", bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := b.js.ObjectStore(t.Context(), "cutout-files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.GetBytes(t.Context(), f.part(0))
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes: %v", len(got), err)
+	}
+	info, err := store.GetInfo(t.Context(), f.part(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunks, meta := b.objectSubjects(f.part(0), info.NUID)
+	info.Digest = "SHA-256=" + strings.Repeat("A", 43) + "="
+	spoilt, err := json.Marshal(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.js.Publish(t.Context(), meta, spoilt); err != nil {
+		t.Fatal(err)
+	}
+	read := func() error {
+		r, err := b.OpenFile(t.Context(), f.Key)
+		if err != nil {
+			return err
+		}
+		n, err := r.Read(make([]byte, 10))
+		if n != 0 {
+			t.Errorf("%d bytes of a spoilt file", n)
+		}
+		return err
+	}
+	if err := read(); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("another digest: %v", err)
+	}
+	b.purgeChunks(t.Context(), chunks)
+	if err := read(); !errors.Is(err, ErrNotFound) {
+		t.Errorf("no chunks: %v", err)
+	}
 }
 
 func TestLocked(t *testing.T) {
