@@ -94,3 +94,17 @@ func TestStrategyErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestSigmoid(t *testing.T) {
+	var x []float32
+	for v := -100.0; v <= 100; v += 0.0137 {
+		x = append(x, float32(v))
+	}
+	y := append([]float32(nil), x...)
+	sigmoid(y)
+	for i, v := range x {
+		if want := 1 / (1 + math.Exp(-float64(v))); !(math.Abs(float64(y[i])-want) <= 2e-7) {
+			t.Fatalf("sigmoid(%g) = %g, want %g", v, y[i], want)
+		}
+	}
+}

@@ -140,6 +140,12 @@ func gemm(s isa, pixels, blocks int) {
 
 	MOVQ(a, aCur)
 	MOVQ(w, wCur)
+	// The pixels of the next channel block, and of the next tile, lie in L2 and are all needed at once: without asking for them
+	// a fifth of the time goes by waiting.
+	for p := range pixels {
+		PREFETCHT0(Mem{Base: aCur, Index: aStride, Scale: 1, Disp: 64 + p*64})
+		PREFETCHT0(Mem{Base: aCur, Disp: (pixels + p) * 64})
+	}
 	MOVQ(at(gK4), total)
 	MOVQ(U32(4), inner)
 	next := tmp
@@ -184,6 +190,9 @@ func gemm(s isa, pixels, blocks int) {
 	JNZ(LabelRef("same"))
 	ADDQ(aStride, aCur)
 	MOVQ(U32(4), inner)
+	for p := range pixels {
+		PREFETCHT0(Mem{Base: aCur, Index: aStride, Scale: 1, Disp: 64 + p*64})
+	}
 	Label("same")
 	DECQ(total)
 	JNZ(LabelRef("k4"))
