@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image"
 
-	"cutout/codec"
 	"cutout/compositing"
 	"cutout/matting"
 )
@@ -22,9 +21,8 @@ const speck = 0.01
 
 // matte brings the network's mask to the photo's size and edges and finds the colours of what is half transparent.
 func (j *job) matte(ctx context.Context) error {
-	w, h := j.result.Width, j.result.Height
-	if j.scores.max < nothingFound {
-		j.mask = image.NewGray(image.Rect(0, 0, w, h))
+	if j.seen == nil {
+		j.mask = image.NewGray(image.Rect(0, 0, j.result.Width, j.result.Height))
 		return nil
 	}
 	if err := j.refine(ctx); err != nil {
@@ -34,7 +32,7 @@ func (j *job) matte(ctx context.Context) error {
 		compositing.Binarise(j.mask, 128)
 	}
 	compositing.ClearFaint(j.mask, faintAlpha)
-	if j.o.Quality == Fast || j.masked() {
+	if j.o.Quality == Fast || j.masked() && len(j.o.Also) == 0 {
 		return nil
 	}
 	if err := j.colour(ctx); err != nil {
@@ -44,19 +42,20 @@ func (j *job) matte(ctx context.Context) error {
 }
 
 // refine makes the full-size mask as the quality asks for.
-func (j *job) refine(ctx context.Context) (err error) {
-	mask := j.scores.mask(j.p.network.entry.Output.Stretch)
+func (j *job) refine(ctx context.Context) error {
 	knobs := j.o.Matting
 	if j.o.Quality != Precise {
 		knobs = nil
 	}
 	if j.o.Quality == Fast || knobs != nil {
-		j.mask = codec.LanczosGray(mask, j.result.Width, j.result.Height)
+		j.mask = j.seen.enlarged(j.photo.Rect)
 	} else {
-		j.mask, err = matting.Refine(ctx, j.photo, mask, matting.RefineOptions{Precise: j.o.Quality == Precise, Threads: j.threads})
+		fine, err := matting.Refine(ctx, view(j.photo, j.seen.part), j.seen.mask,
+			matting.RefineOptions{Precise: j.o.Quality == Precise, Threads: j.threads})
 		if err != nil {
 			return err
 		}
+		j.mask = j.seen.whole(fine, j.photo.Rect)
 	}
 	if j.o.Clean {
 		j.mask = compositing.Clean(j.mask)

@@ -46,15 +46,22 @@ func loadNetwork(ctx context.Context, name, dir, cpu string, threads int) (*netw
 	return n, nil
 }
 
-// run scores a photo: resample to the network's size, scale and normalise as its entry says, infer.
+// run scores a photo.
 func (n *network) run(ctx context.Context, photo *image.NRGBA, threads int) (*scores, error) {
-	in := n.entry.Input
-	var small *image.NRGBA
-	if in.Filter == weights.Bilinear {
-		small = codec.Bilinear(photo, in.Width, in.Height)
-	} else {
-		small = codec.Lanczos(photo, in.Width, in.Height)
+	return n.score(ctx, n.shrink(photo), threads)
+}
+
+// shrink resamples a photo to the network's size.
+func (n *network) shrink(photo *image.NRGBA) *image.NRGBA {
+	if in := n.entry.Input; in.Filter == weights.Bilinear {
+		return codec.Bilinear(photo, in.Width, in.Height)
 	}
+	return codec.Lanczos(photo, n.entry.Input.Width, n.entry.Input.Height)
+}
+
+// score runs the network on a picture of its size, scaled and normalised as its entry says.
+func (n *network) score(ctx context.Context, small *image.NRGBA, threads int) (*scores, error) {
+	in := n.entry.Input
 	out, err := n.model.Run(ctx, map[string]*tensor.Tensor{in.Name: prepare(small, in)},
 		inference.RunOptions{Threads: threads, Outputs: []string{n.entry.Output.Name}})
 	if err != nil {
@@ -132,15 +139,20 @@ func (n *network) read(t *tensor.Tensor) (*scores, error) {
 // does (truncated, not rounded).
 func (s *scores) mask(stretch bool) *image.Gray {
 	m := image.NewGray(image.Rect(0, 0, s.width, s.height))
-	lo, span := float32(0), float32(1)
-	if stretch {
-		lo, span = s.min, s.max-s.min
-	}
-	if span <= 0 {
-		return m
-	}
-	for i, v := range s.values {
-		m.Pix[i] = uint8(min(max((v-lo)/span, 0), 1) * 255)
+	for i := range m.Pix {
+		m.Pix[i] = uint8(s.at(i, stretch) * 255)
 	}
 	return m
+}
+
+// at is a score as a mask value, 0..1. Stretched scores that are all the same are no mask.
+func (s *scores) at(i int, stretch bool) float32 {
+	v := s.values[i]
+	if stretch {
+		if s.max <= s.min {
+			return 0
+		}
+		v = (v - s.min) / (s.max - s.min)
+	}
+	return min(max(v, 0), 1)
 }

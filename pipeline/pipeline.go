@@ -74,7 +74,7 @@ type job struct {
 	size       image.Point     // of the whole picture
 	region     image.Rectangle // the part of it in photo
 	background *image.NRGBA
-	scores     *scores
+	seen       *sight      // nil: nothing
 	mask       *image.Gray // full size
 	picture    image.Image
 	cut        *image.NRGBA // where variants are wanted
@@ -173,13 +173,11 @@ func (j *job) decode(ctx context.Context) error {
 	return nil
 }
 
-func (j *job) infer(ctx context.Context) (err error) {
-	j.scores, err = j.p.network.run(ctx, j.photo, j.threads)
-	if err != nil {
+func (j *job) infer(ctx context.Context) error {
+	if err := j.look(ctx); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
 	j.colours.Convert(j.photo)
-	j.result.Score, j.result.Model = j.scores.max, j.p.network.entry.Name
 	return nil
 }
 
