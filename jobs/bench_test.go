@@ -18,7 +18,7 @@ func BenchmarkEmptyJobs(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close(context.Background()) //nolint:errcheck // nothing runs
+	defer s.Close(context.Background())
 	var wg sync.WaitGroup
 	s.cfg.Observer.Ended = func(string, Phase, time.Duration) { wg.Done() }
 	if err := s.Start(kind, 4, func(context.Context, *Task) error { return nil }); err != nil {
@@ -40,7 +40,7 @@ func BenchmarkClients(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close(context.Background()) //nolint:errcheck // nothing runs
+	defer s.Close(context.Background())
 	opened := resident()
 	var (
 		mu    sync.Mutex

@@ -72,7 +72,7 @@ func (u *usage) add(ctx context.Context, n int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		u.bytes, u.asked = int64(min(info.State.Bytes, 1<<62)), time.Now() //nolint:gosec // bounded
+		u.bytes, u.asked = int64(min(info.State.Bytes, 1<<62)), time.Now()
 	}
 	u.bytes += n
 	return u.bytes, nil
@@ -183,7 +183,7 @@ func (s *Service) putPart(ctx context.Context, name string, data []byte) error {
 	chunks := (len(data) + chunkSize - 1) / chunkSize
 	info := jetstream.ObjectInfo{
 		ObjectMeta: jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize}},
-		Bucket:     s.bucket("files"), NUID: newKey(), Size: uint64(len(data)), Chunks: uint32(chunks), //nolint:gosec // small
+		Bucket:     s.bucket("files"), NUID: newKey(), Size: uint64(len(data)), Chunks: uint32(chunks),
 		Digest: jetstream.GetObjectDigestValue(sum),
 	}
 	description, err := json.Marshal(info)

@@ -420,11 +420,11 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, storeError("stats", err)
 	}
-	st.Bytes = int64(min(files.State.Bytes, math.MaxInt64)) //nolint:gosec // bounded
+	st.Bytes = int64(min(files.State.Bytes, math.MaxInt64))
 	return st, nil
 }
 
-func clampInt(n uint64) int { return int(min(n, math.MaxInt32)) } //nolint:gosec // bounded
+func clampInt(n uint64) int { return int(min(n, math.MaxInt32)) }
 
 // Close takes no further job, lets those that run end until ctx does, gives back the others so that another worker can
 // take them at once, and releases the store. It returns ctx's error where jobs were given back. Further calls do nothing.

@@ -260,7 +260,7 @@ func TestJob(t *testing.T) {
 	for _, o := range st.Outcomes {
 		for _, f := range o.Results {
 			for n := range f.parts() {
-				want += 1 + uint64((min(f.PartSize, f.Size-n*f.PartSize)+chunkSize-1)/chunkSize) //nolint:gosec // small
+				want += 1 + uint64((min(f.PartSize, f.Size-n*f.PartSize)+chunkSize-1)/chunkSize)
 			}
 		}
 	}

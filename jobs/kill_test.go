@@ -64,7 +64,7 @@ func child(dir string) {
 func TestKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "JOBS_TEST_CHILD="+dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -146,7 +146,7 @@ func jobError(err error) error {
 func (a *API) take(ctx context.Context, in *incoming, field, name string, body io.Reader) error {
 	picture := fileField.MatchString(field)
 	if in.problem != nil || !picture && !slices.Contains(backgroundFields, field) {
-		return nil // passed over
+		return nil //nolint:nilerr // passed over; the problem is told once all has arrived
 	}
 	switch {
 	case picture && len(in.pictures) == a.cfg.MaxFiles:
@@ -168,9 +168,11 @@ func (a *API) take(ctx context.Context, in *incoming, field, name string, body i
 			Public: fmt.Sprintf("A file is too large, at most %d bytes are taken.", int64(a.cfg.MaxFile)),
 		}
 	case err != nil:
-		if in.problem = dialect.JobError(err); in.problem == nil {
+		in.problem = dialect.JobError(err)
+		if in.problem == nil {
 			return err
 		}
+		return nil // told once all has arrived
 	case picture:
 		in.pictures = append(in.pictures, f)
 	default:

@@ -86,7 +86,7 @@ func (p *parser) text(name string) string {
 	return field.Text()
 }
 
-func (p *parser) refuse(format string, args ...any) {
+func (p *parser) refusef(format string, args ...any) {
 	if p.problem == nil {
 		p.problem = badRequest(dialect.ReasonBadParameter, fmt.Sprintf(format, args...))
 	}
@@ -99,7 +99,7 @@ func (p *parser) boolean(name string) bool {
 	case "true", "1", "on", "yes":
 		return true
 	default:
-		p.refuse("%s must be true or false.", name)
+		p.refusef("%s must be true or false.", name)
 		return false
 	}
 }
@@ -111,7 +111,7 @@ func (p *parser) integer(name string, fallback, low, high int) int {
 	}
 	n, err := strconv.Atoi(value)
 	if err != nil || n < low || n > high {
-		p.refuse("%s must be a number from %d to %d.", name, low, high)
+		p.refusef("%s must be a number from %d to %d.", name, low, high)
 		return fallback
 	}
 	return n
@@ -123,29 +123,29 @@ func parse(form *upload.Form) (options, error) {
 	switch value := p.text(fieldConvert); conversions[strings.ToLower(value)] {
 	case Kind:
 	case video:
-		p.refuse("Video is not supported by this server: convert_to must be image-backgroundremover.")
+		p.refusef("Video is not supported by this server: convert_to must be image-backgroundremover.")
 	default:
 		if value == "" {
-			p.refuse("convert_to is missing: it must be image-backgroundremover.")
+			p.refusef("convert_to is missing: it must be image-backgroundremover.")
 		}
-		p.refuse("convert_to must be image-backgroundremover.")
+		p.refusef("convert_to must be image-backgroundremover.")
 	}
 	o := options{Model: p.text(fieldModel), OnlyMask: p.boolean(fieldOnlyMask)}
 	if o.Model == "" {
 		o.Model = models[0]
 	}
 	if !slices.Contains(models, o.Model) {
-		p.refuse("model must be u2net, u2net_human_seg or u2netp.")
+		p.refusef("model must be u2net, u2net_human_seg or u2netp.")
 	}
 	m := matting{
-		Foreground: uint8(p.integer(fieldForeground, 240, 0, 255)), //nolint:gosec // bounded right here
-		Background: uint8(p.integer(fieldBackground, 10, 0, 255)),  //nolint:gosec // bounded right here
+		Foreground: uint8(p.integer(fieldForeground, 240, 0, 255)),
+		Background: uint8(p.integer(fieldBackground, 10, 0, 255)),
 		Erode:      p.integer(fieldErode, 10, 1, 25),
 		BaseSize:   p.integer(fieldBaseSize, 1000, 1, maxBaseSize),
 	}
 	if p.boolean(fieldMatting) {
 		if m.Foreground < m.Background {
-			p.refuse("alpha_fg must not be below alpha_bg.")
+			p.refusef("alpha_fg must not be below alpha_bg.")
 		}
 		o.Matting = &m
 	}
@@ -155,14 +155,14 @@ func parse(form *upload.Form) (options, error) {
 	}
 	o.Background = backgrounds[strings.ToLower(value)]
 	if o.Background == "" {
-		p.refuse("bg_type must be transparent, color or image.")
+		p.refusef("bg_type must be transparent, color or image.")
 	}
 	if o.Background == backgroundColor {
 		if o.Color = p.text(fieldBgColor); o.Color == "" {
 			o.Color = "#ffffff"
 		}
 		if _, ok := dialect.ParseColor(o.Color); !ok {
-			p.refuse("bg_color_value must be a hex colour such as #ffffff.")
+			p.refusef("bg_color_value must be a hex colour such as #ffffff.")
 		}
 	}
 	if p.problem != nil {

@@ -309,11 +309,13 @@ func fail(w http.ResponseWriter, e *dialect.Error) {
 	var body any = refusal{status{
 		Code: e.Status, Text: textAborted, Description: e.Public, RequestID: w.Header().Get("X-Request-ID"), ProcID: newID(),
 	}}
-	switch {
-	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || e.Status == http.StatusMethodNotAllowed:
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
 		body = detail{e.Public}
-	case e.Status == http.StatusInternalServerError:
-		body = refusal{status{Code: e.Status, Text: textUnknown, Description: e.Public, RequestID: w.Header().Get("X-Request-ID"), ProcID: newID()}}
+	case http.StatusInternalServerError:
+		body = refusal{status{
+			Code: e.Status, Text: textUnknown, Description: e.Public, RequestID: w.Header().Get("X-Request-ID"), ProcID: newID(),
+		}}
 	}
 	_ = writeJSON(w, e.Status, body) // a client that is gone cannot be told so
 }
