@@ -182,7 +182,7 @@ const (
 )
 
 // The documented clients, from the first request to the file: only the one in PHP sends its key along when it polls.
-func TestDocumentedClients(t *testing.T) {
+func TestDocumentedClients(t *testing.T) { //nolint:tparallel // its subtests share a server whose last call they look at
 	t.Parallel()
 	b := startJobs(t, nil)
 	multipartPoll := func(uuid string) (string, string) {
@@ -368,7 +368,7 @@ func TestResultsOfTwoDialects(t *testing.T) {
 	}
 }
 
-func TestConvertOptions(t *testing.T) {
+func TestConvertOptions(t *testing.T) { //nolint:tparallel // its subtests share a server whose last call they look at
 	t.Parallel()
 	b := startJobs(t, nil)
 	limits := codec.Limits{MaxBytes: 1 << 20, MaxPixels: 50e6}
@@ -431,7 +431,7 @@ func TestConvertOptions(t *testing.T) {
 	}
 }
 
-func TestConvertRefusals(t *testing.T) {
+func TestConvertRefusals(t *testing.T) { //nolint:tparallel // its subtests share a server whose last call they look at
 	t.Parallel()
 	b := startJobs(t, nil)
 	good, picture := text("convert_to", "image-backgroundremover"), file("files", "a.jpg", "photo")
@@ -848,11 +848,11 @@ func TestLinksBehindProxies(t *testing.T) {
 	b := startJobs(t, nil)
 	link := func(b *jobBundle, header ...string) string {
 		got := b.removebg("fast", body, header...).batch(t).Records[0]["_output_url"].(string)
-		at := strings.Index(got, "/v1/files/")
-		if at < 0 {
+		root, _, ok := strings.Cut(got, "/v1/files/")
+		if !ok {
 			t.Fatalf("%q", got)
 		}
-		return got[:at]
+		return root
 	}
 	for _, tc := range []struct {
 		want   string
