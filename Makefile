@@ -34,12 +34,13 @@ run: build ## Build and serve on ADDR, :8080 unless told otherwise
 
 test: build vet fmt lint unit ## Build, vet, check the format, lint and run every test
 
-unit: ## Run every test: unit, contract and conformance
+unit: ## Run every test: unit, contract and, where python can fetch them, the ONNX node tests
+	@sh inference/conformance/fetch.sh || echo "the ONNX node tests could not be fetched: they are skipped"
 	go test ./...
 
 conformance: ## Run the ONNX project's own node tests against the engine (downloads them once, with python and pip)
 	sh inference/conformance/fetch.sh
-	go test -count=1 ./inference/conformance/...
+	go test -count=1 -v -run Nodes ./inference/conformance/...
 
 vet: ## Run go vet
 	go vet ./...
