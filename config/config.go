@@ -230,7 +230,7 @@ func (f Fetch) Validate() error {
 type Inference struct {
 	Model      string `default:"u2netp" env:"CUTOUT_MODEL" help:"Model to find the subject with, by its catalogue name."`
 	WeightsDir string `name:"weights-dir" env:"CUTOUT_WEIGHTS_DIR" placeholder:"DIR" help:"Directory with networks that the binary does not carry."`
-	Quality    string `default:"fast" enum:"fast,balanced,precise" env:"CUTOUT_QUALITY" help:"Quality where a request names none: ${enum}."`
+	Quality    string `default:"balanced" enum:"fast,balanced,precise" env:"CUTOUT_QUALITY" help:"Quality where a request names none: ${enum}."`
 	Precision  string `default:"fp32" enum:"fp32" env:"CUTOUT_PRECISION" help:"Arithmetic of the network: ${enum}."`
 	CPU        string `name:"cpu" default:"auto" enum:"auto,generic,avx2,avx512,neon" env:"CUTOUT_CPU" help:"Instruction set of the kernels: ${enum}."`
 	Threads    int    `default:"0" env:"CUTOUT_THREADS" help:"Cores one inference may use; 0 for all."`

@@ -29,8 +29,8 @@ type Quality string
 // Quality levels.
 const (
 	Fast     Quality = "fast"     // the network's mask, scaled up
-	Balanced Quality = "balanced" // refined along the photo's edges, colours decontaminated
-	Precise  Quality = "precise"  // closed-form matting on top
+	Balanced Quality = "balanced" // looked at again where in doubt, refined along the photo's edges, colours decontaminated
+	Precise  Quality = "precise"  // looked at again always, matted in a wide band along the outline
 )
 
 // Subject tells what to look for.

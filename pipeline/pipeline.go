@@ -22,7 +22,7 @@ type Config struct {
 	WeightsDir string  // where networks lie that the binary does not carry
 	CPU        string  // kernel set, see inference.Config
 	Threads    int     // for one request on an idle machine; 0 is one per processor
-	Quality    Quality // where a request names none; empty is Fast
+	Quality    Quality // where a request names none; empty is Balanced
 }
 
 // Pipeline takes pictures apart. It is safe for concurrent use.
@@ -48,7 +48,7 @@ func New(ctx context.Context, cfg Config) (*Pipeline, error) {
 		cfg.Threads = runtime.GOMAXPROCS(0)
 	}
 	if cfg.Quality == "" {
-		cfg.Quality = Fast
+		cfg.Quality = Balanced
 	}
 	n, err := loadNetwork(ctx, cfg.Model, cfg.WeightsDir, cfg.CPU, cfg.Threads)
 	if err != nil {
