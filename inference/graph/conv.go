@@ -107,10 +107,6 @@ const (
 	winogradTiles = 36
 )
 
-// streamBytes is the size from which a result is stored past the caches. It would not be there any more when it is read, and
-// the lines it is written to need not be fetched first: 3 % of u2netp on one core of Cascade Lake, 2026-11.
-const streamBytes = 16 << 20
-
 // winogradConv is F(4x4,3x3) of Lavin and Gray (2015): V = B^T d B for a block of tiles, 36 matrix products with the
 // transformed weights, then Y = A^T M A with the epilogue. A task is one block of tiles, whose panels stay in L2.
 type winogradConv struct {
@@ -127,7 +123,6 @@ type winogradConv struct {
 	perPicture int // tasks a picture
 	chunk      int // output blocks at a time
 	vPos, mPos int // float32 between positions of the panels
-	stream     bool
 	epi        epilogue
 }
 
@@ -157,7 +152,6 @@ func (c *compiler) winogradConv(call *Call, win window, g *convWeights, bias []f
 	s.mPos = odd(s.chunk * s.tile * block)
 	c.needScratch(kernels.WinogradPositions*(s.vPos+s.mPos) + kernels.WinogradScratch + 4*kernels.WinogradPositions*block)
 	s.dst = c.newBlocked(t.out)
-	s.stream = s.dst.size*4 >= streamBytes
 	c.emit(fmt.Sprintf("Conv winograd %d>%d %dx%d", cin, g.cout, win.oh, win.ow), s, append(storesOf(s.src), s.epi.pre, s.epi.post), s.dst)
 }
 
@@ -265,7 +259,7 @@ func (s *winogradConv) transformOutput(set *kernels.Set, dst, m []float32, e *ke
 		if y+4 <= s.win.oh {
 			run = min((s.win.ow-x)/4, tiles-t, kernels.MaxTileRun)
 		}
-		shape := kernels.TileShape{Tiles: run, Row: row, Pos: s.mPos, Stream: s.stream}
+		shape := kernels.TileShape{Tiles: run, Row: row, Pos: s.mPos}
 		if run > 0 {
 			if pre != nil {
 				e.Pre = pre[at:]
@@ -291,7 +285,7 @@ func (s *winogradConv) transformOutput(set *kernels.Set, dst, m []float32, e *ke
 		}
 		e.Pre, e.Post = grab(pre, 1), grab(post, 2)
 		p := patch[:size]
-		shape.Tiles, shape.Row, shape.Stream = 1, 4*block, false
+		shape.Tiles, shape.Row = 1, 4*block
 		set.WinogradOutput(p, m[t*block:], shape, e, tmp)
 		for r := range h {
 			copy(dst[at+r*row:at+r*row+wd], p[r*4*block:])

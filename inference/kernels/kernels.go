@@ -55,9 +55,6 @@ type TileShape struct {
 	Tiles int // at most MaxTileRun
 	Row   int // between rows of the picture
 	Pos   int // between the 36 positions of the transformed tiles
-	// Stream asks WinogradOutput to store past the caches: the picture is too large to be found there again.
-	// dst must begin on a cache line. It is a hint.
-	Stream bool
 }
 
 // Op is an element-wise operation.

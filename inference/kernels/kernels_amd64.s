@@ -2223,7 +2223,7 @@ tile:
 	RET
 
 // func winogradOutputAVX512(call *byte)
-// Requires: AVX, AVX512F, MMX+, SSE2
+// Requires: AVX, AVX512F, SSE2
 TEXT ·winogradOutputAVX512(SB), NOSPLIT, $0-8
 	MOVQ         call+0(FP), DI
 	MOVQ         (DI), SI
@@ -2476,22 +2476,11 @@ noclamp0_0:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_0:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_0
-	VMOVNTPS Z6, (R11)
-	VMOVNTPS Z7, 64(R11)
-	VMOVNTPS Z8, 128(R11)
-	VMOVNTPS Z9, 192(R11)
-	JMP      stored0_0
-
-nostream0_0:
-	VMOVUPS Z6, (R11)
-	VMOVUPS Z7, 64(R11)
-	VMOVUPS Z8, 128(R11)
-	VMOVUPS Z9, 192(R11)
-
-stored0_0:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Z6, (R11)
+	VMOVUPS     Z7, 64(R11)
+	VMOVUPS     Z8, 128(R11)
+	VMOVUPS     Z9, 192(R11)
 	ADDQ        CX, R15
 	VMOVUPS     384(R10), Z0
 	VMOVUPS     448(R10), Z1
@@ -2544,22 +2533,11 @@ noclamp0_1:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_1:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_1
-	VMOVNTPS Z6, (R11)
-	VMOVNTPS Z7, 64(R11)
-	VMOVNTPS Z8, 128(R11)
-	VMOVNTPS Z9, 192(R11)
-	JMP      stored0_1
-
-nostream0_1:
-	VMOVUPS Z6, (R11)
-	VMOVUPS Z7, 64(R11)
-	VMOVUPS Z8, 128(R11)
-	VMOVUPS Z9, 192(R11)
-
-stored0_1:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Z6, (R11)
+	VMOVUPS     Z7, 64(R11)
+	VMOVUPS     Z8, 128(R11)
+	VMOVUPS     Z9, 192(R11)
 	ADDQ        CX, R15
 	VMOVUPS     768(R10), Z0
 	VMOVUPS     832(R10), Z1
@@ -2612,22 +2590,11 @@ noclamp0_2:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_2:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_2
-	VMOVNTPS Z6, (R11)
-	VMOVNTPS Z7, 64(R11)
-	VMOVNTPS Z8, 128(R11)
-	VMOVNTPS Z9, 192(R11)
-	JMP      stored0_2
-
-nostream0_2:
-	VMOVUPS Z6, (R11)
-	VMOVUPS Z7, 64(R11)
-	VMOVUPS Z8, 128(R11)
-	VMOVUPS Z9, 192(R11)
-
-stored0_2:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Z6, (R11)
+	VMOVUPS     Z7, 64(R11)
+	VMOVUPS     Z8, 128(R11)
+	VMOVUPS     Z9, 192(R11)
 	ADDQ        CX, R15
 	VMOVUPS     1152(R10), Z0
 	VMOVUPS     1216(R10), Z1
@@ -2680,27 +2647,16 @@ noclamp0_3:
 	VADDPS 192(R11), Z9, Z9
 
 nopost0_3:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_3
-	VMOVNTPS Z6, (R11)
-	VMOVNTPS Z7, 64(R11)
-	VMOVNTPS Z8, 128(R11)
-	VMOVNTPS Z9, 192(R11)
-	JMP      stored0_3
-
-nostream0_3:
+	LEAQ    (DX)(R15*1), R11
 	VMOVUPS Z6, (R11)
 	VMOVUPS Z7, 64(R11)
 	VMOVUPS Z8, 128(R11)
 	VMOVUPS Z9, 192(R11)
-
-stored0_3:
-	ADDQ  $0x40, SI
-	ADDQ  $0x00000100, DX
-	TESTQ R12, R12
-	JZ    pre0
-	ADDQ  $0x00000100, R12
+	ADDQ    $0x40, SI
+	ADDQ    $0x00000100, DX
+	TESTQ   R12, R12
+	JZ      pre0
+	ADDQ    $0x00000100, R12
 
 pre0:
 	TESTQ R13, R13
@@ -2710,7 +2666,6 @@ pre0:
 post0:
 	DECQ R9
 	JNZ  tile
-	SFENCE
 	VZEROUPPER
 	RET
 
@@ -4088,7 +4043,7 @@ tile:
 	RET
 
 // func winogradOutputAVX2(call *byte)
-// Requires: AVX, AVX2, FMA3, MMX+, SSE2
+// Requires: AVX, AVX2, FMA3, SSE2
 TEXT ·winogradOutputAVX2(SB), NOSPLIT, $0-8
 	MOVQ         call+0(FP), DI
 	MOVQ         (DI), SI
@@ -4341,22 +4296,11 @@ noclamp0_0:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_0:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_0
-	VMOVNTPS Y6, (R11)
-	VMOVNTPS Y7, 64(R11)
-	VMOVNTPS Y8, 128(R11)
-	VMOVNTPS Y9, 192(R11)
-	JMP      stored0_0
-
-nostream0_0:
-	VMOVUPS Y6, (R11)
-	VMOVUPS Y7, 64(R11)
-	VMOVUPS Y8, 128(R11)
-	VMOVUPS Y9, 192(R11)
-
-stored0_0:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Y6, (R11)
+	VMOVUPS     Y7, 64(R11)
+	VMOVUPS     Y8, 128(R11)
+	VMOVUPS     Y9, 192(R11)
 	ADDQ        CX, R15
 	VMOVUPS     384(R10), Y0
 	VMOVUPS     448(R10), Y1
@@ -4409,22 +4353,11 @@ noclamp0_1:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_1:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_1
-	VMOVNTPS Y6, (R11)
-	VMOVNTPS Y7, 64(R11)
-	VMOVNTPS Y8, 128(R11)
-	VMOVNTPS Y9, 192(R11)
-	JMP      stored0_1
-
-nostream0_1:
-	VMOVUPS Y6, (R11)
-	VMOVUPS Y7, 64(R11)
-	VMOVUPS Y8, 128(R11)
-	VMOVUPS Y9, 192(R11)
-
-stored0_1:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Y6, (R11)
+	VMOVUPS     Y7, 64(R11)
+	VMOVUPS     Y8, 128(R11)
+	VMOVUPS     Y9, 192(R11)
 	ADDQ        CX, R15
 	VMOVUPS     768(R10), Y0
 	VMOVUPS     832(R10), Y1
@@ -4477,22 +4410,11 @@ noclamp0_2:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_2:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_2
-	VMOVNTPS Y6, (R11)
-	VMOVNTPS Y7, 64(R11)
-	VMOVNTPS Y8, 128(R11)
-	VMOVNTPS Y9, 192(R11)
-	JMP      stored0_2
-
-nostream0_2:
-	VMOVUPS Y6, (R11)
-	VMOVUPS Y7, 64(R11)
-	VMOVUPS Y8, 128(R11)
-	VMOVUPS Y9, 192(R11)
-
-stored0_2:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Y6, (R11)
+	VMOVUPS     Y7, 64(R11)
+	VMOVUPS     Y8, 128(R11)
+	VMOVUPS     Y9, 192(R11)
 	ADDQ        CX, R15
 	VMOVUPS     1152(R10), Y0
 	VMOVUPS     1216(R10), Y1
@@ -4545,22 +4467,11 @@ noclamp0_3:
 	VADDPS 192(R11), Y9, Y9
 
 nopost0_3:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream0_3
-	VMOVNTPS Y6, (R11)
-	VMOVNTPS Y7, 64(R11)
-	VMOVNTPS Y8, 128(R11)
-	VMOVNTPS Y9, 192(R11)
-	JMP      stored0_3
-
-nostream0_3:
-	VMOVUPS Y6, (R11)
-	VMOVUPS Y7, 64(R11)
-	VMOVUPS Y8, 128(R11)
-	VMOVUPS Y9, 192(R11)
-
-stored0_3:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Y6, (R11)
+	VMOVUPS     Y7, 64(R11)
+	VMOVUPS     Y8, 128(R11)
+	VMOVUPS     Y9, 192(R11)
 	MOVQ        SI, R11
 	MOVQ        R11, R15
 	VMOVUPS     32(R15), Y0
@@ -4788,22 +4699,11 @@ noclamp1_0:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_0:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream1_0
-	VMOVNTPS Y6, 32(R11)
-	VMOVNTPS Y7, 96(R11)
-	VMOVNTPS Y8, 160(R11)
-	VMOVNTPS Y9, 224(R11)
-	JMP      stored1_0
-
-nostream1_0:
-	VMOVUPS Y6, 32(R11)
-	VMOVUPS Y7, 96(R11)
-	VMOVUPS Y8, 160(R11)
-	VMOVUPS Y9, 224(R11)
-
-stored1_0:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Y6, 32(R11)
+	VMOVUPS     Y7, 96(R11)
+	VMOVUPS     Y8, 160(R11)
+	VMOVUPS     Y9, 224(R11)
 	ADDQ        CX, R15
 	VMOVUPS     416(R10), Y0
 	VMOVUPS     480(R10), Y1
@@ -4856,22 +4756,11 @@ noclamp1_1:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_1:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream1_1
-	VMOVNTPS Y6, 32(R11)
-	VMOVNTPS Y7, 96(R11)
-	VMOVNTPS Y8, 160(R11)
-	VMOVNTPS Y9, 224(R11)
-	JMP      stored1_1
-
-nostream1_1:
-	VMOVUPS Y6, 32(R11)
-	VMOVUPS Y7, 96(R11)
-	VMOVUPS Y8, 160(R11)
-	VMOVUPS Y9, 224(R11)
-
-stored1_1:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Y6, 32(R11)
+	VMOVUPS     Y7, 96(R11)
+	VMOVUPS     Y8, 160(R11)
+	VMOVUPS     Y9, 224(R11)
 	ADDQ        CX, R15
 	VMOVUPS     800(R10), Y0
 	VMOVUPS     864(R10), Y1
@@ -4924,22 +4813,11 @@ noclamp1_2:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_2:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream1_2
-	VMOVNTPS Y6, 32(R11)
-	VMOVNTPS Y7, 96(R11)
-	VMOVNTPS Y8, 160(R11)
-	VMOVNTPS Y9, 224(R11)
-	JMP      stored1_2
-
-nostream1_2:
-	VMOVUPS Y6, 32(R11)
-	VMOVUPS Y7, 96(R11)
-	VMOVUPS Y8, 160(R11)
-	VMOVUPS Y9, 224(R11)
-
-stored1_2:
+	LEAQ        (DX)(R15*1), R11
+	VMOVUPS     Y6, 32(R11)
+	VMOVUPS     Y7, 96(R11)
+	VMOVUPS     Y8, 160(R11)
+	VMOVUPS     Y9, 224(R11)
 	ADDQ        CX, R15
 	VMOVUPS     1184(R10), Y0
 	VMOVUPS     1248(R10), Y1
@@ -4992,27 +4870,16 @@ noclamp1_3:
 	VADDPS 224(R11), Y9, Y9
 
 nopost1_3:
-	LEAQ     (DX)(R15*1), R11
-	CMPQ     88(DI), $0x00
-	JE       nostream1_3
-	VMOVNTPS Y6, 32(R11)
-	VMOVNTPS Y7, 96(R11)
-	VMOVNTPS Y8, 160(R11)
-	VMOVNTPS Y9, 224(R11)
-	JMP      stored1_3
-
-nostream1_3:
+	LEAQ    (DX)(R15*1), R11
 	VMOVUPS Y6, 32(R11)
 	VMOVUPS Y7, 96(R11)
 	VMOVUPS Y8, 160(R11)
 	VMOVUPS Y9, 224(R11)
-
-stored1_3:
-	ADDQ  $0x40, SI
-	ADDQ  $0x00000100, DX
-	TESTQ R12, R12
-	JZ    pre0
-	ADDQ  $0x00000100, R12
+	ADDQ    $0x40, SI
+	ADDQ    $0x00000100, DX
+	TESTQ   R12, R12
+	JZ      pre0
+	ADDQ    $0x00000100, R12
 
 pre0:
 	TESTQ R13, R13
@@ -5022,7 +4889,6 @@ pre0:
 post0:
 	DECQ R9
 	JNZ  tile
-	SFENCE
 	VZEROUPPER
 	RET
 

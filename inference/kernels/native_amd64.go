@@ -27,7 +27,6 @@ type winogradCall struct {
 	post           unsafe.Pointer
 	clamp          int
 	lo, hi         float32
-	stream         int
 }
 
 type tapsCall struct {
@@ -298,7 +297,6 @@ func newOutputCall(dst, src []float32, s TileShape, e *Epilogue, scratch []float
 	_ = src[(WinogradPositions-1)*s.Pos+s.Tiles*Block-1]
 	_ = scratch[24*Block-1]
 	c := winogradCall{src: ptr(src, 0), dst: ptr(dst, 0), row: s.Row * 4, pos: s.Pos * 4, tile: s.Tiles, scratch: ptr(scratch, 0)}
-	c.stream = flag(s.Stream && uintptr(c.dst)%64 == 0 && s.Row%Block == 0)
 	if e != nil {
 		c.bias, c.pre, c.post = ptr(e.Bias, 0), ptr(e.Pre, 0), ptr(e.Post, 0)
 		c.clamp, c.lo, c.hi = flag(e.Clamp), e.Lo, e.Hi

@@ -245,7 +245,6 @@ const (
 	wPost
 	wClamp
 	wLoHi
-	wStream
 )
 
 // inputTransform6 emits B^T d for six values: registers d[0..5] to o[0..5] with three temporaries. Lavin and Gray 2015.
@@ -482,19 +481,9 @@ func winogradOutput(s isa) {
 			}
 			Label(skip)
 			LEAQ(Mem{Base: dst, Index: tmp, Scale: 1}, p)
-			skip = fmt.Sprintf("nostream%d_%d", h, i)
-			stored := fmt.Sprintf("stored%d_%d", h, i)
-			CMPQ(at(wStream), imm(0))
-			JE(LabelRef(skip))
-			for j := range 4 {
-				VMOVNTPS(o[j], Mem{Base: p, Disp: j*64 + off})
-			}
-			JMP(LabelRef(stored))
-			Label(skip)
 			for j := range 4 {
 				VMOVUPS(o[j], Mem{Base: p, Disp: j*64 + off})
 			}
-			Label(stored)
 			if i < 3 {
 				ADDQ(row, tmp)
 			}
@@ -512,7 +501,6 @@ func winogradOutput(s isa) {
 	Label("post0")
 	DECQ(n)
 	JNZ(LabelRef("tile"))
-	SFENCE()
 	VZEROUPPER()
 	RET()
 }
