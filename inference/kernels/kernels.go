@@ -91,6 +91,7 @@ type Set struct {
 	// Lerp computes dst = a + (b-a)*w over len(dst)/16 blocks.
 	Lerp func(dst, a, b []float32, w float32)
 	// GatherLerp computes dst[x] = src[off0[x]/4...] + (src[off1[x]/4...] - src[off0[x]/4...])*w[x] over len(w) blocks.
+	// Neither off0 nor off1 may decrease: only their ends are held against src.
 	GatherLerp func(dst, src []float32, off0, off1 []int, w []float32)
 	// Arithmetic computes dst[i] = a[i] op b[i], or a[i] op b[i%16] where b is one block. dst may be a or b.
 	Arithmetic func(op Op, dst, a, b []float32)
