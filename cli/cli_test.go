@@ -157,7 +157,7 @@ func TestUsage(t *testing.T) {
 		"two into one file":     {[]string{"remove", photo, photo, "-o", filepath.Join(dir, "x.png")}, exitUsage, "must be a directory"},
 		"onto itself":           {[]string{"remove", photo, "-o", photo}, exitUsage, "would be overwritten"},
 		"json into the picture": {[]string{"remove", photo, "-o", "-", "--json"}, exitUsage, "standard output is taken"},
-		"weights":               {[]string{"weights", "list"}, exitOK, "u2netp  built in  Apache-2.0  320x320"},
+		"weights":               {[]string{"weights", "list"}, exitOK, "u2netp               built in  Apache-2.0  320x320"},
 		"weights verify":        {[]string{"weights", "verify", "u2netp"}, exitOK, "u2netp: ok"},
 		"weights of no network": {[]string{"weights", "verify", "nonet"}, exitUsage, `no network "nonet"`},
 		"unknown network":       {[]string{"remove", photo, "--model", "nonet"}, exitFailure, `no network "nonet"`},

@@ -29,6 +29,7 @@ type Config struct {
 type Pipeline struct {
 	cfg     Config
 	network *network
+	people  *network      // asked as well where the subject is human; nil beside networks that do not need it
 	slots   chan struct{} // one for each request that may compute at a time
 }
 
@@ -54,7 +55,13 @@ func New(ctx context.Context, cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pipeline{cfg: cfg, network: n, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
+	p := &Pipeline{cfg: cfg, network: n, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if cfg.Model == weights.Default { // measured with this one alone
+		if p.people, err = loadNetwork(ctx, weights.People, cfg.WeightsDir, cfg.CPU, cfg.Threads); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // Model returns the name of the network in use.

@@ -1,5 +1,5 @@
 // Package weights is the catalogue of networks: where each comes from, under which licence, and what its input must
-// look like. The one network that the binary carries is embedded here; others are read from a directory.
+// look like. The networks that the binary carries are embedded here; others are read from a directory.
 package weights
 
 import (
@@ -14,11 +14,14 @@ import (
 	"path/filepath"
 )
 
-//go:embed u2netp.onnx
+//go:embed u2netp.onnx selfie_segmentation.onnx
 var embedded embed.FS
 
 // Default names the network used where nobody asks for another.
 const Default = "u2netp"
+
+// People names the network that is asked for a second opinion on people. It knows nothing else.
+const People = "selfie_segmentation"
 
 // Layout is the order of an image tensor's dimensions: N images, C channels (red, green, blue), H rows, W columns.
 type Layout string
@@ -104,6 +107,20 @@ func Catalogue() []Entry {
 				Mean: [3]float32{0.485, 0.456, 0.406}, Std: [3]float32{0.229, 0.224, 0.225},
 			},
 			Output: Output{Name: "1959", Stretch: true},
+			fsys:   embedded,
+		},
+		{
+			Name:    People,
+			File:    "selfie_segmentation.onnx",
+			Licence: "Apache-2.0",
+			Source:  "https://www.npmjs.com/package/@mediapipe/selfie_segmentation",
+			Data:    "photos of people, not published",
+			SHA256:  "8898dcc7169e5ff4336af3f3423100a71988aad11d1d7716cd1aac5eadacda69",
+			Size:    440079,
+			Input: Input{
+				Name: "image", Layout: NCHW, Width: 256, Height: 256, Filter: Bilinear, Scale: By255, Std: [3]float32{1, 1, 1},
+			},
+			Output: Output{Name: "mask"},
 			fsys:   embedded,
 		},
 	}
