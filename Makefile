@@ -67,8 +67,8 @@ bench-engine: build ## Time the engine against ONNX Runtime and OpenVINO in one 
 	@test -x $(TOOLS)/bench/bin/python || { python3 -m venv $(TOOLS)/bench && $(TOOLS)/bench/bin/pip install -q -r bench/requirements.txt; }
 	$(TOOLS)/bench/bin/python bench/engine.py bin/cutout weights/u2netp.onnx --cpu auto avx2
 
-quality: ## Measure masks against the photos in DATA, and write pictures to GALLERY
-	go run ./quality --data $(DATA) --gallery $(GALLERY)
+quality: ## Measure masks against the photos in DATA into docs/quality.md, and write pictures to GALLERY
+	go run ./quality --data $(DATA) --gallery $(GALLERY) --report docs/quality.md
 
 fuzz: ## Fuzz every target for FUZZTIME each
 	@set -e; for pkg in $$(go list ./...); do \

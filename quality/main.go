@@ -45,11 +45,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	data := flags.String("data", "../shared/data", "`directory` of the photos and masks")
 	masks := flags.String("masks", "", "measure the masks in this `directory` instead of this program's own")
-	quality := flags.String("quality", "fast", "quality of this program's own masks: fast, balanced or precise")
+	quality := flags.String("quality", "fast,balanced,precise", "`levels` of this program's own masks, separated by commas")
+	subject := flags.String("subject", "universal", "what this program's own masks look for: universal, human or product")
+	report := flags.String("report", "", "put the tables into this `file`, between its marks")
 	names := flags.String("sets", "", "`names` of the sets, separated by commas; all where empty")
 	limit := flags.Int("limit", 0, "`number` of photos of each set; 0 for all")
 	gallery := flags.String("gallery", "", "write contact sheets to this `directory`")
-	rows := flags.Int("rows", 4, "`number` of photos on each contact sheet")
+	rows := flags.Int("rows", 5, "`number` of photos on each contact sheet")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -65,32 +67,63 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 
-	var m maker = fromDirectory{*masks}
+	levels := []level{{name: "", maker: fromDirectory{*masks}}}
 	if *masks == "" {
-		if m, err = newOwn(ctx, *quality); err != nil {
+		if levels, err = newOwn(ctx, strings.Split(*quality, ","), *subject); err != nil {
 			return err
 		}
 	}
-	outcomes, err := evaluateAll(ctx, m, sets, stderr)
-	if err != nil {
-		return err
+	var text strings.Builder
+	for _, l := range levels {
+		outcomes, err := evaluateAll(ctx, l, sets, stderr)
+		if err != nil {
+			return err
+		}
+		if l.name != "" {
+			fmt.Fprintf(&text, "\n### `%s`\n\n", l.name)
+		}
+		if err := writeTable(&text, sets, outcomes); err != nil {
+			return err
+		}
 	}
-	if err := writeTable(stdout, sets, outcomes); err != nil {
-		return err
+	if _, err := io.WriteString(stdout, text.String()); err != nil {
+		return fmt.Errorf("write the tables: %w", err)
+	}
+	if *report != "" {
+		if err := replaceReport(*report, text.String()+"\n"); err != nil {
+			return err
+		}
 	}
 	if *gallery == "" {
 		return nil
 	}
+	for _, l := range levels {
+		if err := writeGallery(ctx, l, filepath.Join(*gallery, l.name), sets, *rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// level is a maker with the name of the quality it works at, "" where there is but one.
+type level struct {
+	maker
+
+	name string
+}
+
+// writeGallery writes a contact sheet of every set.
+func writeGallery(ctx context.Context, m maker, dir string, sets []Set, rows int) error {
 	for _, set := range sets {
 		var strips []Strip
-		for _, s := range spread(set.Samples, *rows) {
+		for _, s := range spread(set.Samples, rows) {
 			strip, err := m.strip(ctx, s)
 			if err != nil {
 				return fmt.Errorf("%s/%s: %w", s.Set, s.Name, err)
 			}
 			strips = append(strips, strip)
 		}
-		if err := writeSheet(*gallery, set.Name, strips); err != nil {
+		if err := writeSheet(dir, set.Name, strips); err != nil {
 			return err
 		}
 	}

@@ -15,14 +15,19 @@ import (
 type own struct {
 	pipeline *pipeline.Pipeline
 	quality  pipeline.Quality
+	subject  pipeline.Subject
 }
 
-func newOwn(ctx context.Context, quality string) (maker, error) {
+func newOwn(ctx context.Context, qualities []string, subject string) ([]level, error) {
 	p, err := pipeline.New(ctx, pipeline.Config{})
 	if err != nil {
 		return nil, err
 	}
-	return own{p, pipeline.Quality(quality)}, nil
+	levels := make([]level, len(qualities))
+	for i, q := range qualities {
+		levels[i] = level{own{p, pipeline.Quality(q), pipeline.Subject(subject)}, q}
+	}
+	return levels, nil
 }
 
 func (o own) mask(ctx context.Context, s Sample) (*image.Gray, error) {
@@ -38,7 +43,7 @@ func (o own) run(ctx context.Context, s Sample, options pipeline.Options) ([]byt
 	if err != nil {
 		return nil, fmt.Errorf("read a photo: %w", err)
 	}
-	options.Quality = o.quality
+	options.Quality, options.Subject = o.quality, o.subject
 	r, err := o.pipeline.Run(ctx, photo, options)
 	if err != nil {
 		return nil, err

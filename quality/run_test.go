@@ -59,16 +59,33 @@ func TestRunOnMasks(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range map[int]string{
-		2: "| lemur | 1 | 1.000 | 0.000 | 1.000 | 1.000 | 1.000 | 0.00 | 0.00 | – | – | – |",
-		3: "| plain | 1 | 0.500 | 0.250 |",
-		4: "| all | 2 | 0.750 | 0.125 |",
+		2: "| lemur | 1 | 1.0000 | 0 | 0.0000 | 1.000 | 1.000 | 1.000 | 0.00 | 0.00 | – | – | – | – |",
+		3: "| plain | 1 | 0.5000 | 0 | 0.2500 |",
+		4: "| all | 2 | 0.7500 | 0 | 0.1250 |",
 	} {
 		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {
 			t.Errorf("line %d of\n%s\nwant %s", i, &out, want)
 		}
 	}
-	if want := "| – | – | 0.500 | 0.000 | 0.000 plain/a |"; len(lines) == 5 && !strings.HasSuffix(lines[3], want) {
+	if want := "| – | – | – | 0.5000 | 0.000 | 0.000 plain/a |"; len(lines) == 5 && !strings.HasSuffix(lines[3], want) {
 		t.Errorf("got %s, want it to end in %s", lines[3], want)
+	}
+
+	// The same into a file that holds other text too.
+	file := filepath.Join(t.TempDir(), "report.md")
+	if err := os.WriteFile(file, []byte("before\n"+reportBegin+"old"+reportEnd+"after\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"--data", data, "--masks", masks, "--report", file}, &bytes.Buffer{}, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if want := "before\n" + reportBegin + out.String() + "\n" + reportEnd + "after\n"; err != nil || string(got) != want {
+		t.Errorf("the report is %q, want %q (%v)", got, want, err)
+	}
+	if err := run(t.Context(), []string{"--data", data, "--masks", masks, "--report", filepath.Join(data, "gt", "plain", "mask", "a.png")},
+		&bytes.Buffer{}, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "marks") {
+		t.Errorf("a file without marks: %v", err)
 	}
 
 	m, err := readPhoto(filepath.Join(gallery, "plain.png"))
