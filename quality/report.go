@@ -138,7 +138,7 @@ func replaceReport(file, text string) error {
 	if !ok || !closed {
 		return fmt.Errorf("replace the report: %s has not both of the marks %q and %q", file, reportBegin, reportEnd)
 	}
-	if err := os.WriteFile(file, []byte(head+reportBegin+text+reportEnd+tail), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(head+reportBegin+text+reportEnd+tail), 0o600); err != nil { //nolint:gosec // the file is the one the user names
 		return fmt.Errorf("replace the report: %w", err)
 	}
 	return nil
