@@ -25,7 +25,7 @@ const (
 	// sure the network would only repeat itself. From unsure on it is shown the subject from near; below it is right
 	// about the subject and, being shown less of what surrounds it, would take parts of it for the whole.
 	sure   = 0.1
-	unsure = 0.55
+	unsure = 0.65
 	// nearShare is the share of the picture from which a part of it is no nearer.
 	nearShare = 0.8
 	// The part is the box of the values from seedValue up that lie together, weigh at least seedWeight of the heaviest
@@ -73,7 +73,7 @@ func (j *job) look(ctx context.Context) error {
 			if near.max < nothingFound {
 				return nil // seen from near it is nothing; the whole picture told more
 			}
-			first, j.seen = near, &sight{mask: near.mask(stretch), part: part}
+			first, j.seen = near, &sight{mask: average([]*scores{near}, stretch), part: part}
 			if j.o.Quality != Precise {
 				return nil
 			}
@@ -90,13 +90,9 @@ func (j *job) look(ctx context.Context) error {
 	return nil
 }
 
-// Of the network for people.
-const (
-	// fewPeople is the share of the picture under which it has found nobody worth the name: it sees little of the small.
-	fewPeople = 0.02
-	// peopleContrast, about the middle, makes up for masks that are nowhere quite black or white.
-	peopleContrast = 2
-)
+// fewPeople is the share of the picture under which the network for people has found nobody worth the name: it sees little
+// of the small.
+const fewPeople = 0.02
 
 // lookForPeople averages what the network says of the photo and of its mirror image with what the one for people says of
 // both. Where that one finds nobody nothing is done.
@@ -115,7 +111,7 @@ func (j *job) lookForPeople(ctx context.Context, small *image.NRGBA, first *scor
 	seen := image.NewGray(image.Rect(0, 0, straight.width, straight.height))
 	for i := range seen.Pix {
 		v := (straight.at(i, people.entry.Output.Stretch) + turned.at(i, people.entry.Output.Stretch)) / 2
-		seen.Pix[i] = uint8(min(max((v-0.5)*peopleContrast+0.5, 0), 1)*255 + 0.5)
+		seen.Pix[i] = sharpened(v) // it is nowhere quite black or white
 	}
 	if area, _ := judge(seen); area < fewPeople {
 		return false, nil
@@ -128,7 +124,7 @@ func (j *job) lookForPeople(ctx context.Context, small *image.NRGBA, first *scor
 	seen = codec.BilinearGray(seen, first.width, first.height)
 	stretch := n.entry.Output.Stretch
 	for i, v := range seen.Pix {
-		j.seen.mask.Pix[i] = uint8(min((first.at(i, stretch)+again.at(i, stretch)+float32(v)/255)/3, 1)*255 + 0.5)
+		j.seen.mask.Pix[i] = sharpened((first.at(i, stretch) + again.at(i, stretch) + float32(v)/255) / 3)
 	}
 	return true, nil
 }
@@ -217,13 +213,20 @@ func average(answers []*scores, stretch bool) *image.Gray {
 		for k, s := range answers {
 			v += weights[k] / sum * s.at(i, stretch)
 		}
-		m.Pix[i] = uint8(min(v, 1)*255 + 0.5)
+		m.Pix[i] = sharpened(v)
 	}
 	return m
 }
 
 // leastDoubt keeps one answer that is past all doubt from silencing the others.
 const leastDoubt = 0.02
+
+// contrast, about the middle, is what masks get that answer a doubt. Left grey they would make glass of a bag that one
+// answer has and the other has not. Hair and the like are found in the photo afterwards.
+const contrast = 2
+
+// sharpened is a mask value of 0..1, with more contrast, as 0..255.
+func sharpened(v float32) uint8 { return uint8(min(max((v-0.5)*contrast+0.5, 0), 1)*255 + 0.5) }
 
 // enlarged is the mask at the photo's size, as rembg enlarges it.
 func (s *sight) enlarged(photo image.Rectangle) *image.Gray {
