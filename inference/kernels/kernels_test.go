@@ -229,6 +229,67 @@ func TestArithmetic(t *testing.T) {
 	})
 }
 
+// TestShortOperands holds that no kernel set touches memory past an operand that is one value too short: assembly has no
+// bounds of its own, so the wrappers must panic first.
+func TestShortOperands(t *testing.T) {
+	eachNative(t, func(t *testing.T, set *Set) {
+		floats := func(n int) []float32 { return make([]float32, n) }
+		gemm := GemmShape{M: 7, N: 3, K: 32, AStride: 7 * Block, WStride: 32 * Block, DStride: 7 * Block}
+		tiles := TileShape{Tiles: 3, Row: 14 * Block, Pos: 3 * Block}
+		offsets := []int{0, 4 * Block, 8 * Block}
+		for name, c := range map[string]struct {
+			sizes []int
+			call  func(o [][]float32)
+		}{
+			"gemm": {[]int{21 * Block, 14 * Block, 96 * Block, 3 * Block, 21 * Block, 21 * Block}, func(o [][]float32) {
+				set.Gemm(o[0], o[1], o[2], gemm, &Epilogue{Bias: o[3], Pre: o[4], Post: o[5]})
+			}},
+			"batch": {[]int{42 * Block, 28 * Block, 192 * Block}, func(o [][]float32) {
+				set.GemmBatch(o[0], o[1], o[2], gemm, 2, BatchStep{A: 14 * Block, W: 96 * Block, D: 21 * Block})
+			}},
+			"winograd input": {[]int{(35*3 + 3) * Block, 84 * Block, 14 * 6 * Block}, func(o [][]float32) {
+				set.WinogradInput(o[0], o[1], tiles, o[2])
+			}},
+			"winograd output": {[]int{54 * Block, (35*3 + 3) * Block, Block, 54 * Block, 54 * Block}, func(o [][]float32) {
+				set.WinogradOutput(o[0], o[1], tiles, &Epilogue{Bias: o[2], Pre: o[3], Post: o[4]}, floats(24*Block))
+			}},
+			"largest": {[]int{5 * Block, 7 * Block}, func(o [][]float32) {
+				set.MaxTaps(o[0], o[1], offsets, 5, Block)
+			}},
+			"depthwise": {[]int{5 * Block, 7 * Block, 3 * Block, Block}, func(o [][]float32) {
+				set.DepthwiseTaps(o[0], o[1], o[2], offsets, 5, Block, &Epilogue{Bias: o[3]})
+			}},
+			"lerp": {[]int{2 * Block, 2 * Block}, func(o [][]float32) {
+				set.Lerp(floats(2*Block), o[0], o[1], 0.5)
+			}},
+			"gather": {[]int{2 * Block, 3 * Block}, func(o [][]float32) {
+				set.GatherLerp(o[0], o[1], []int{8 * Block, 0}, []int{0, 4 * Block}, floats(2))
+			}},
+		} {
+			operands := func(short int) [][]float32 {
+				out := make([][]float32, len(c.sizes))
+				for i, n := range c.sizes {
+					if out[i] = floats(n); i == short {
+						out[i] = out[i][:n-1]
+					}
+				}
+				return out
+			}
+			c.call(operands(-1))
+			for i := range c.sizes {
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Errorf("%s with operand %d one value short did not panic", name, i)
+						}
+					}()
+					c.call(operands(i))
+				}()
+			}
+		}
+	})
+}
+
 func TestSelect(t *testing.T) {
 	if s, err := Select("generic"); err != nil || s.Name != "generic" {
 		t.Fatalf("generic: %v, %v", s, err)

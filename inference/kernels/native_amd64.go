@@ -89,9 +89,24 @@ func newGemmCall(dst, a, w []float32, s GemmShape, e *Epilogue) gemmCall {
 	_ = w[(s.N-1)*s.WStride+s.K*Block-1]
 	c := gemmCall{k4: s.K / 4, aStride: s.AStride * 4, wStride: s.WStride * 4, dStride: s.DStride * 4}
 	if e != nil {
+		checkEpilogue(e, s.N*Block-1, (s.N-1)*s.DStride+s.M*Block-1)
 		c.clamp, c.lo, c.hi = flag(e.Clamp), e.Lo, e.Hi
 	}
 	return c
+}
+
+// checkEpilogue panics unless the last bias and the last summand that a call touches lie inside their slices, where there
+// are such.
+func checkEpilogue(e *Epilogue, bias, sum int) {
+	if e.Bias != nil {
+		_ = e.Bias[bias]
+	}
+	if e.Pre != nil {
+		_ = e.Pre[sum]
+	}
+	if e.Post != nil {
+		_ = e.Post[sum]
+	}
 }
 
 // aim points the call at pixel m of output block n.
@@ -298,14 +313,9 @@ func newOutputCall(dst, src []float32, s TileShape, e *Epilogue, scratch []float
 	_ = scratch[24*Block-1]
 	c := winogradCall{src: ptr(src, 0), dst: ptr(dst, 0), row: s.Row * 4, pos: s.Pos * 4, tile: s.Tiles, scratch: ptr(scratch, 0)}
 	if e != nil {
+		checkEpilogue(e, Block-1, last)
 		c.bias, c.pre, c.post = ptr(e.Bias, 0), ptr(e.Pre, 0), ptr(e.Post, 0)
 		c.clamp, c.lo, c.hi = flag(e.Clamp), e.Lo, e.Hi
-		if e.Pre != nil {
-			_ = e.Pre[last]
-		}
-		if e.Post != nil {
-			_ = e.Post[last]
-		}
 	}
 	return c
 }
@@ -333,7 +343,7 @@ func winogradOutput2(dst, src []float32, s TileShape, e *Epilogue, scratch []flo
 func newTapsCall(dst, src []float32, offsets []int, pixels, step int) tapsCall {
 	_ = dst[pixels*Block-1]
 	for _, o := range offsets {
-		_ = src[(pixels-1)*step+o/4 : (pixels-1)*step+o/4+Block]
+		_ = src[(pixels-1)*step+o/4+Block-1] // indexed, since a slice may reach up to the capacity
 	}
 	return tapsCall{
 		dst: ptr(dst, 0), src: ptr(src, 0), offsets: unsafe.Pointer(unsafe.SliceData(offsets)),
@@ -346,6 +356,9 @@ func newDepthwiseCall(dst, src, w []float32, offsets []int, pixels, step int, e 
 	_ = w[len(offsets)*Block-1]
 	c.weights = ptr(w, 0)
 	if e != nil {
+		if e.Bias != nil {
+			_ = e.Bias[Block-1]
+		}
 		c.bias = ptr(e.Bias, 0)
 		c.clamp, c.lo, c.hi = flag(e.Clamp), e.Lo, e.Hi
 	}
@@ -379,8 +392,10 @@ func newLerpCall(dst, a, b []float32, w float32) lerpCall {
 
 func newGatherCall(dst, src []float32, off0, off1 []int, w []float32) lerpCall {
 	_ = dst[len(w)*Block-1]
-	_, _ = src[off0[0]/4], src[off1[0]/4]
-	_, _ = src[off0[len(w)-1]/4+Block-1], src[off1[len(w)-1]/4+Block-1]
+	off0, off1 = off0[:len(w)], off1[:len(w)]
+	for x := range w {
+		_, _ = src[off0[x]>>2:][Block-1], src[off1[x]>>2:][Block-1]
+	}
 	return lerpCall{
 		dst: ptr(dst, 0), a: ptr(src, 0), off0: unsafe.Pointer(unsafe.SliceData(off0)), off1: unsafe.Pointer(unsafe.SliceData(off1)),
 		weights: ptr(w, 0), n: len(w),
