@@ -211,8 +211,8 @@ func TestInvalidParameters(t *testing.T) {
 		"plates are not blurred": {"?mode=fg-image-hideclp", nil, `{"detail":[{"loc":["query","mode"],` + modes + `}]}`},
 		"mode in the body":       {"", []part{text("mode", "no")}, `{"detail":[{"loc":["body","mode"],` + modes + `}]}`},
 		"representation": {
-			"?representation=url", nil,
-			`{"detail":[{"loc":["query","representation"],"msg":"unexpected value; permitted: 'base64'"}]}`,
+			"?representation=uri", nil,
+			`{"detail":[{"loc":["query","representation"],"msg":"unexpected value; permitted: 'base64', 'url'"}]}`,
 		},
 		"quality": {
 			"?quality=best", nil,

@@ -921,3 +921,70 @@ func TestUploadsAreStreamed(t *testing.T) {
 		t.Errorf("%d bytes", got)
 	}
 }
+
+// A result by URL: the reply byte for byte, the picture behind the link, and its end.
+func TestAPI4AIByURL(t *testing.T) {
+	t.Parallel()
+	b := startJobs(t, nil)
+	const picture = "the photo"
+	for _, tc := range []struct{ query, mode, name string }{
+		{"?representation=url", "fg-image", "shoe-fg-image.png"},
+		{"?representation=url&mode=fg-mask", "fg-mask", "shoe-fg-mask.png"},
+	} {
+		got := b.post("/v1/results"+tc.query, file("image", "../shoe.jpg", picture))
+		m := regexp.MustCompile(`"image":"(` + regexp.QuoteMeta(b.url) + `(/v1/files/[a-z2-7]{26}/([^"/]*)))"`).FindStringSubmatch(got.body)
+		if got.status != 200 || m == nil || m[3] != tc.name {
+			t.Fatalf("%s: %d %s", tc.query, got.status, got.body)
+		}
+		want := `{"results":[{"status":{"code":"ok","message":"Success"},"name":"../shoe.jpg","md5":"` + md5Of(picture) + `","width":8,"height":6,"entities":[` +
+			`{"kind":"image","name":"general-` + tc.mode + `","image":"` + m[1] + `","format":"PNG","representation":"url"},` +
+			`{"kind":"objects","name":"objects","objects":[{"box":[0.138,0.37,0.6613333333333333,0.456],"entities":[{"kind":"classes","name":"classes","classes":{"opaque-content":1}}]}]}]}]}`
+		if got.body != want {
+			t.Errorf("got  %s\nwant %s", got.body, want)
+		}
+		head := b.send(b.client, "HEAD", m[2], "", "")
+		if file := b.get(m[2]); file.status != 200 || file.body != "cutout of "+picture || file.header.Get("Content-Type") != "image/png" ||
+			head.status != 200 || head.body != "" || head.header.Get("Content-Length") != fmt.Sprint(len(file.body)) || head.header.Get("ETag") != file.header.Get("ETag") {
+			t.Errorf("%s: %d %q %v, HEAD %d %v", tc.query, file.status, file.body, file.header, head.status, head.header)
+		}
+		b.now.Add(int64(24*time.Hour + time.Second))
+		if got := b.get(m[2]); got.status != 404 {
+			t.Errorf("after its time: %d", got.status)
+		}
+		if got := b.send(b.client, "HEAD", m[2], "", ""); got.status != 404 || got.body != "" {
+			t.Errorf("HEAD after its time: %d %q", got.status, got.body)
+		}
+	}
+	// In the body, as other parameters may be; a picture that fails is told as ever.
+	got := b.post("/img-bg-removal/v1/general/results", file("image", "a.jpg", picture), text("representation", "url"))
+	if !strings.Contains(got.body, `"representation":"url"`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := b.post("/v1/results?representation=url", file("image", "a.jpg", "broken")).outcome(t); got.code != "failure" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Where there is no place for a result, its URL cannot be given; base64 still is.
+func TestAPI4AIByURLWithoutAStore(t *testing.T) {
+	t.Parallel()
+	picture := file("image", "a.jpg", photo)
+	for name, change := range map[string]func(*handlers.Config){"unavailable": nil, "none": func(c *handlers.Config) { c.Jobs = nil }} {
+		b := start(t, change)
+		got := b.post("/v1/results?representation=url", picture)
+		if got.status != 503 || got.body != `{"message":"The job store is not available."}` || got.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+		if n := b.processor.count(); n != 0 {
+			t.Errorf("%s: %d pictures were processed", name, n)
+		}
+		if got := b.post("/v1/results", picture).outcome(t); got.code != "ok" {
+			t.Errorf("%s: base64: %+v", name, got)
+		}
+	}
+	full := startJobs(t, func(_ *handlers.Config, c *jobs.Config) { c.MaxStore = 1 })
+	if got := full.post("/v1/results?representation=url", picture); got.status != 507 ||
+		got.body != `{"message":"There is no storage left for files, try again later."}` {
+		t.Errorf("full: %d %s", got.status, got.body)
+	}
+}

@@ -107,17 +107,20 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, gate: gate, byPath: map[string]dialect.Route{}}
 
+	var files *hosted.API
+	if cfg.Jobs != nil {
+		files = hosted.New(cfg.Jobs, strings.TrimRight(cfg.PublicURL, "/"))
+	}
 	// One line a dialect.
 	s.routes = slices.Concat(
 		s.system(),
-		api4ai.New(api4ai.Config{Limits: cfg.API4AI, Version: cfg.Version}, cfg.Processor, cfg.Fetcher).Routes(),
+		api4ai.New(api4ai.Config{Limits: cfg.API4AI, Version: cfg.Version, Files: files}, cfg.Processor, cfg.Fetcher).Routes(),
 		removebg.New(cfg.RemoveBG, cfg.Processor, cfg.Fetcher).Routes(),
 		apisphere.New(cfg.APISphere, cfg.Processor).Routes(),
 		rembg.New(cfg.Rembg, cfg.Processor, cfg.Fetcher).Routes(),
 		photoroom.New(cfg.PhotoRoom, cfg.Processor).Routes(),
 	)
 	if cfg.Jobs != nil {
-		files := hosted.New(cfg.Jobs, strings.TrimRight(cfg.PublicURL, "/"))
 		s.routes = slices.Concat(s.routes,
 			files.Routes(),
 			backgroundremoverai.New(cfg.BackgroundRemoverAI, cfg.Jobs).Routes(),

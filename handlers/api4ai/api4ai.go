@@ -17,6 +17,7 @@ import (
 	"cutout/config"
 	"cutout/fetch"
 	"cutout/handlers/dialect"
+	"cutout/handlers/hosted"
 	"cutout/handlers/upload"
 	"cutout/metrics"
 	"cutout/pipeline"
@@ -45,6 +46,7 @@ const (
 	fieldQuality         = "quality"
 	fieldSubject         = "subject"
 	representationBase64 = "base64"
+	representationURL    = "url"
 )
 
 // The hosted service lives below the second prefix, its twins on marketplaces below the first. All give the same.
@@ -76,7 +78,8 @@ const (
 // Config of the dialect.
 type Config struct {
 	Limits  config.Limits
-	Version string // as vX.Y.Z
+	Version string      // as vX.Y.Z
+	Files   *hosted.API // for results that are handed over as a URL; nil: there is no place for them
 }
 
 // API is the dialect.
@@ -137,6 +140,7 @@ func (a *API) modes(w http.ResponseWriter, _ *dialect.Request) error {
 // request is what a client asked for, validated.
 type request struct {
 	mode       string
+	hosted     bool // the picture is handed over as a URL
 	options    pipeline.Options
 	image      source
 	background source // the zero one: none
@@ -166,6 +170,12 @@ func (a *API) results(w http.ResponseWriter, r *dialect.Request) error {
 	}
 
 	ctx := r.Context()
+	if req.hosted {
+		// A store that takes nothing is told before anything is computed.
+		if err := a.cfg.Files.Ready(ctx); err != nil {
+			return err
+		}
+	}
 	image, err := a.load(ctx, r.Record, req.image)
 	if err != nil {
 		return a.refuse(ctx, w, r, image, "", err)
@@ -188,7 +198,14 @@ func (a *API) results(w http.ResponseWriter, r *dialect.Request) error {
 	}
 	r.Record.Picture(result)
 	defer r.Record.Time(metrics.StageWrite)()
-	return writeResult(w, success(image.name, sum(image.data), req.mode, result), result.Data)
+	if req.hosted {
+		link, err := a.cfg.Files.Host(r.Request, hosted.FileName(image.name, "-"+req.mode, ".png"), "image/png", result.Data)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, success(image.name, sum(image.data), req.mode, link, result))
+	}
+	return writeResult(w, success(image.name, sum(image.data), req.mode, "", result), result.Data)
 }
 
 // parse reads the parameters. Those documented for the query are looked for in the body second.
@@ -215,7 +232,7 @@ func (a *API) parse(r *dialect.Request, form *upload.Form) (request, []problem) 
 		return fallback
 	}
 	req := request{mode: choose(fieldMode, modeImage, modes...)}
-	choose(fieldRepresentation, representationBase64, representationBase64)
+	req.hosted = choose(fieldRepresentation, representationBase64, representationBase64, representationURL) == representationURL
 	req.options.Quality = pipeline.Quality(choose(fieldQuality, "",
 		string(pipeline.Fast), string(pipeline.Balanced), string(pipeline.Precise)))
 	req.options.Subject = pipeline.Subject(choose(fieldSubject, "",

@@ -69,7 +69,12 @@ type (
 	}
 )
 
-func success(name, md5, mode string, res *pipeline.Result) reply {
+// success is the reply to a picture that gave a result. link is where that lies; empty: it comes along, see writeResult.
+func success(name, md5, mode, link string, res *pipeline.Result) reply {
+	representation := representationBase64
+	if link != "" {
+		representation = representationURL
+	}
 	objects := []object{} // nothing found is an empty list, not null
 	if len(res.Objects) > 0 {
 		box := res.Objects[0].Box // the whole subject
@@ -82,7 +87,7 @@ func success(name, md5, mode string, res *pipeline.Result) reply {
 		Status: status{Code: "ok", Message: messageOK},
 		Name:   name, MD5: md5, Width: res.Width, Height: res.Height,
 		Entities: []any{
-			imageEntity{Kind: "image", Name: "general-" + mode, Format: "PNG", Representation: representationBase64},
+			imageEntity{Kind: "image", Name: "general-" + mode, Image: link, Format: "PNG", Representation: representation},
 			objectsEntity{Kind: "objects", Name: "objects", Objects: objects},
 		},
 	}}}

@@ -2,6 +2,7 @@
 package hosted
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,13 +37,41 @@ func New(j *jobs.Service, base string) *API { return &API{jobs: j, base: base} }
 // Routes lists what is served. A client that joins a host, a slash and the path it was given asks for two slashes; it
 // is answered rather than redirected, since not all of them follow.
 func (a *API) Routes() []dialect.Route {
-	route := dialect.Route{
-		Dialect: Name, Method: http.MethodGet, Path: path, Serve: a.serve, Fail: fail,
-		Keyless: true, // the path is the secret
+	var routes []dialect.Route
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		for _, where := range []string{path, "/" + path} {
+			routes = append(routes, dialect.Route{
+				Dialect: Name, Method: method, Path: where, Serve: a.serve, Fail: fail,
+				Keyless: true, // the path is the secret
+			})
+		}
 	}
-	doubled := route
-	doubled.Path = "/" + path
-	return []dialect.Route{route, doubled}
+	return routes
+}
+
+// Ready tells whether files can be stored. Its error is fit to be returned by a route.
+func (a *API) Ready(ctx context.Context) error {
+	if a == nil {
+		return jobError(jobs.ErrUnavailable)
+	}
+	return jobError(a.jobs.Healthy(ctx))
+}
+
+// Host stores a file for as long as results live and returns its whole address for the client of a request. Its error is
+// fit to be returned by a route.
+func (a *API) Host(r *http.Request, name, contentType string, data []byte) (string, error) {
+	f, err := a.jobs.Host(r.Context(), name, contentType, bytes.NewReader(data))
+	if err != nil {
+		return "", jobError(err)
+	}
+	return a.URL(r, f), nil
+}
+
+func jobError(err error) error {
+	if known := dialect.JobError(err); known != nil {
+		return known
+	}
+	return err
 }
 
 // Path is where a file is served, from the root of the server.
@@ -105,10 +134,7 @@ func (a *API) serve(w http.ResponseWriter, r *dialect.Request) error {
 		if errors.Is(err, jobs.ErrNotFound) {
 			return &dialect.Error{Status: http.StatusNotFound, Reason: dialect.ReasonExpired, Public: "Not Found"}
 		}
-		if known := dialect.JobError(err); known != nil {
-			return known
-		}
-		return err
+		return jobError(err)
 	}
 	defer func() { _ = f.Close() }() // it only lets memory go
 	header := w.Header()
