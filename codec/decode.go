@@ -10,7 +10,6 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
-	"slices"
 	"strings"
 
 	"golang.org/x/image/tiff"
@@ -34,21 +33,9 @@ func Decode(ctx context.Context, b []byte, l Limits) (*image.NRGBA, Info, error)
 // DecodeStored is Decode without the conversion of colours: the picture has those of the file, whatever their space,
 // and the second result converts them. It is nil where they are as good as sRGB.
 func DecodeStored(ctx context.Context, b []byte, l Limits) (*image.NRGBA, *Colours, Info, error) {
-	if l.MaxBytes > 0 && int64(len(b)) > l.MaxBytes {
-		return nil, nil, Info{}, &LimitError{What: "bytes", Bytes: int64(len(b)), Limits: l}
-	}
-	h, err := readHeader(b)
+	h, err := inspect(b, l)
 	if err != nil {
-		return nil, nil, Info{}, err
-	}
-	if len(l.Formats) > 0 && !slices.Contains(l.Formats, h.Format) {
-		return nil, nil, h.Info, undecodable("%s pictures are not accepted here", h.Format)
-	}
-	if err := l.check(h.Info, len(b)); err != nil {
 		return nil, nil, h.Info, err
-	}
-	if err := h.checkPlausible(b); err != nil {
-		return nil, nil, h.Info, undecodable("%s: %v", h.Format, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, nil, h.Info, fmt.Errorf("decode: %w", err)
