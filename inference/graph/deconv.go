@@ -16,9 +16,10 @@ type transposedConv struct {
 	n               int
 	src             *store
 	dst             *store
-	w               []float32 // [KH][KW][Cout/16][K16][16]
+	w               []float32 // [KH][KW][Cout/16][K16][16], narrow [KH][K16][16] with lane kx*Cout+o
 	k               int
 	blocks, outputs int
+	narrow          int // Cout where the kernel columns of all outputs fit in one block, else 0
 	epi             epilogue
 }
 
@@ -44,8 +45,24 @@ func (c *compiler) lowerConvTranspose(call *Call) bool {
 	s.src = c.single(in)
 	s.epi = c.epilogueOf(&t, bias, cout)
 	v := tensor.Values[float32](w.Const)
+	if ws[3]*cout <= block {
+		s.narrow = cout
+	}
 	s.w = c.weights.get(w.Const, "transposed"+scaleKey(&t), func() []float32 {
 		k := s.blocks * block
+		if s.narrow > 0 {
+			u := alignedFloats(ws[2] * k * block)
+			for i := range cin {
+				for o := range cout {
+					for y := range ws[2] {
+						for x := range ws[3] {
+							u[(y*k+i)*block+x*cout+o] = v[((i*cout+o)*ws[2]+y)*ws[3]+x] * scaleAt(&t, o)
+						}
+					}
+				}
+			}
+			return u
+		}
 		u := alignedFloats(ws[2] * ws[3] * s.outputs * k * block)
 		for i := range cin {
 			for o := range cout {
@@ -106,13 +123,23 @@ func (s *transposedConv) do(x *exec, w *worker, task int) {
 	clear(acc)
 	src := x.buf(s.src)[pic*s.blocks*plane:]
 	ksize := s.blocks * block * block
-	shape := kernels.GemmShape{M: win.iw, N: win.kw * s.outputs, K: s.k, AStride: plane, WStride: ksize, DStride: win.iw * block}
+	columns := win.kw * s.outputs
+	if s.narrow > 0 {
+		columns = 1
+	}
+	shape := kernels.GemmShape{M: win.iw, N: columns, K: s.k, AStride: plane, WStride: ksize, DStride: win.iw * block}
 	for ky := range win.kh {
 		iy := y + win.top - ky*win.dh
 		if iy < 0 || iy%win.sh != 0 || iy/win.sh >= win.ih {
 			continue
 		}
-		x.plan.kernels.Gemm(parts, src[iy/win.sh*win.iw*block:], s.w[ky*win.kw*s.outputs*ksize:], shape, nil)
+		x.plan.kernels.Gemm(parts, src[iy/win.sh*win.iw*block:], s.w[ky*columns*ksize:], shape, nil)
+		if s.narrow > 0 {
+			for kx := range win.kw {
+				s.scatterNarrow(acc, parts, kx)
+			}
+			continue
+		}
 		for kx := range win.kw {
 			for o := range s.outputs {
 				s.scatter(acc[o*row:][:row], parts[(kx*s.outputs+o)*win.iw*block:][:win.iw*block], kx)
@@ -122,9 +149,13 @@ func (s *transposedConv) do(x *exec, w *worker, task int) {
 	at := (pic*s.outputs*win.oh + y) * row
 	dst := x.buf(s.dst)
 	e := s.epi.at(x, w, 0)
+	if s.narrow > 0 {
+		finishNarrow(dst[at:][:row], acc, e, s.narrow, at)
+		return
+	}
 	for o := range s.outputs {
 		lo := at + o*win.oh*row
-		finishRow(dst[lo:][:row], acc[o*row:][:row], e, o, lo)
+		finishRow(x.plan.kernels, dst[lo:][:row], acc[o*row:][:row], e, o, lo)
 	}
 }
 
@@ -143,20 +174,52 @@ func (s *transposedConv) scatter(acc, part []float32, kx int) {
 	}
 }
 
+// scatterNarrow is scatter where the values of all kernel columns of an input pixel lie in one block.
+func (s *transposedConv) scatterNarrow(acc, part []float32, kx int) {
+	win := &s.win
+	ox := kx*win.dw - win.left
+	for ix := 0; ix < win.iw; ix, ox = ix+1, ox+win.sw {
+		if ox < 0 || ox >= win.ow {
+			continue
+		}
+		for o, v := range part[ix*block+kx*s.narrow:][:s.narrow] {
+			acc[ox*block+o] += v
+		}
+	}
+}
+
+// finishNarrow is finishRow for the only block of a few channels; the lanes past them become 0.
+func finishNarrow(dst, acc []float32, e *kernels.Epilogue, channels, at int) {
+	clear(dst)
+	for i := 0; i < len(dst); i += block {
+		for o := i; o < i+channels; o++ {
+			v := acc[o] + e.Bias[o-i]
+			if e.Pre != nil {
+				v += e.Pre[at+o]
+			}
+			if e.Clamp {
+				v = min(max(v, e.Lo), e.Hi)
+			}
+			if e.Post != nil {
+				v += e.Post[at+o]
+			}
+			dst[o] = v
+		}
+	}
+}
+
 // finishRow stores clamp(acc + bias + pre) + post for one row of one channel block.
-func finishRow(dst, acc []float32, e *kernels.Epilogue, o, at int) {
-	bias := e.Bias[o*block:][:block]
-	for i := range dst {
-		v := acc[i] + bias[i%block]
-		if e.Pre != nil {
-			v += e.Pre[at+i]
-		}
-		if e.Clamp {
-			v = min(max(v, e.Lo), e.Hi)
-		}
-		if e.Post != nil {
-			v += e.Post[at+i]
-		}
-		dst[i] = v
+func finishRow(set *kernels.Set, dst, acc []float32, e *kernels.Epilogue, o, at int) {
+	set.Arithmetic(kernels.Add, dst, acc, e.Bias[o*block:][:block])
+	if e.Pre != nil {
+		set.Arithmetic(kernels.Add, dst, dst, e.Pre[at:][:len(dst)])
+	}
+	if e.Clamp {
+		lo, hi := splat(e.Lo), splat(e.Hi)
+		set.Arithmetic(kernels.Max, dst, dst, lo[:])
+		set.Arithmetic(kernels.Min, dst, dst, hi[:])
+	}
+	if e.Post != nil {
+		set.Arithmetic(kernels.Add, dst, dst, e.Post[at:][:len(dst)])
 	}
 }

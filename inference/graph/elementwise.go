@@ -15,6 +15,7 @@ type chain struct {
 	src, dst *store
 	ops      []microOp
 	lanes    int // 16 in blocks, 1 in row-major
+	channels int // of a picture in blocks
 	plane    int // elements a plane
 	planes   int
 	chunk    int
@@ -65,7 +66,8 @@ func sigmoid(d []float32) {
 	for i, v := range d {
 		// e^-v = 2^n e^r with r within half of ln 2; e^r by its series to the sixth power (largest error 3e-8).
 		x := min(max(-v, -87), 87)
-		n := float32(math.RoundToEven(float64(x * math.Log2E)))
+		const round = 3 << 22 // added and taken off again it leaves a whole number, the nearest
+		n := float32(float32(x*math.Log2E)+round) - round
 		r := x - n*0.693359375 + n*2.12194440e-4 // ln 2 in two parts, so that nothing of x is lost
 		e := 1 + r*(1+r*(1./2+r*(1./6+r*(1./24+r*(1./120+r*(1./720))))))
 		d[i] = 1 / (1 + e*math.Float32frombits(uint32(int32(n)+127)<<23))
@@ -246,7 +248,7 @@ func (c *compiler) lowerElementwise(call *Call) bool {
 	if blocked {
 		n, ch, h, w := dims(out)
 		s.dst = c.newBlocked(out)
-		s.lanes, s.plane, s.planes = block, h*w*block, n*blocksOf(ch)
+		s.lanes, s.channels, s.plane, s.planes = block, ch, h*w*block, n*blocksOf(ch)
 	} else {
 		s.dst = c.newPlain(out)
 		s.plane, s.planes = s.dst.size, 1
@@ -257,6 +259,9 @@ func (c *compiler) lowerElementwise(call *Call) bool {
 	}
 	s.chunk = (max(512, min(2048, (s.plane+3)/4)) + block - 1) &^ (block - 1)
 	s.perPlane = (s.plane + s.chunk - 1) / s.chunk
+	if s.lanes == block {
+		c.needScratch(s.chunk)
+	}
 	if !again {
 		c.shares = append(c.shares, share{s.dst, s.src, len(c.plan.steps)})
 	}
@@ -316,8 +321,12 @@ func (s *chain) do(x *exec, w *worker, task int) {
 		var b []float32
 		switch m.kind {
 		case function:
-			copy(d, cur)
-			m.f(d)
+			if live := s.live(plane); live < block {
+				s.apply(m.f, d, cur, w.scratch, live)
+			} else {
+				copy(d, cur)
+				m.f(d)
+			}
 			cur = d
 			continue
 		case full:
@@ -344,6 +353,29 @@ func (s *chain) do(x *exec, w *worker, task int) {
 			set.Arithmetic(m.op, d, cur, b)
 		}
 		cur = d
+	}
+}
+
+// live is how many lanes of a plane's blocks are channels; the others are padding.
+func (s *chain) live(plane int) int {
+	if s.lanes != block {
+		return block
+	}
+	return min(block, s.channels-plane%blocksOf(s.channels)*block)
+}
+
+// apply sets the first lanes of each block of d to f of those of src, and the others to 0: a network with one output would
+// otherwise pay for sixteen.
+func (s *chain) apply(f func([]float32), d, src, scratch []float32, live int) {
+	tight := scratch[:0]
+	for at := 0; at < len(src); at += block {
+		tight = append(tight, src[at:at+live]...)
+	}
+	f(tight)
+	clear(d)
+	for at := 0; at < len(d); at += block {
+		copy(d[at:at+live], tight)
+		tight = tight[live:]
 	}
 }
 
