@@ -86,6 +86,8 @@ func (c Config) withDefaults() Config {
 type Fetcher struct {
 	cfg       Config
 	client    *http.Client
+	poster    *http.Client
+	guard     *guard
 	transport *http.Transport
 	slots     chan struct{}
 	limiter   *rate.Limiter
@@ -124,6 +126,8 @@ func New(cfg Config) (*Fetcher, error) {
 	return &Fetcher{
 		cfg:       cfg,
 		client:    &http.Client{Transport: transport, CheckRedirect: checkRedirect},
+		poster:    &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		guard:     g,
 		transport: transport,
 		slots:     make(chan struct{}, cfg.MaxConcurrent),
 		limiter:   rate.NewLimiter(rate.Limit(cfg.Rate), cfg.MaxConcurrent),

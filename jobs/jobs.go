@@ -79,6 +79,9 @@ type Config struct {
 	MaxAttempts int           // default 3
 	Backoff     time.Duration // before the second attempt, doubling after it; default 1 s
 
+	CallAttempts int           // at telling a client's server something; default 12
+	CallBackoff  time.Duration // before the second of them, doubling after it up to an hour; default 5 s
+
 	MaxFile  int64 // bytes of one file; default 2 GiB
 	MaxStore int64 // bytes of all files; default 10 GiB
 	MinFree  int64 // bytes that stay free on the disk of DataDir; default 256 MiB
@@ -97,6 +100,7 @@ type Observer struct {
 	Submitted func(kind string)
 	Retried   func(kind string)                              // an attempt after the first begins
 	Ended     func(kind string, p Phase, took time.Duration) // took counts from the submission
+	Called    func(outcome string)                           // an attempt at a Call: CallDelivered, CallRetried or CallFailed
 }
 
 // DefaultDataDir is below the user's cache directory.
@@ -119,6 +123,8 @@ func (c *Config) complete() error {
 	setDefault(&c.Stall, 10*time.Minute)
 	setDefault(&c.MaxAttempts, 3)
 	setDefault(&c.Backoff, time.Second)
+	setDefault(&c.CallAttempts, 12)
+	setDefault(&c.CallBackoff, 5*time.Second)
 	setDefault(&c.MaxFile, 2<<30)
 	setDefault(&c.MaxStore, 10<<30)
 	setDefault(&c.MinFree, 256<<20)
@@ -148,7 +154,7 @@ func (c *Config) complete() error {
 	case (c.Cert == "") != (c.Key == ""):
 		return errors.New("jobs: a client certificate needs its key, and the key its certificate")
 	case c.Retention < 0 || c.Lease < 0 || c.MaxRuntime < 0 || c.Stall < 0 || c.Backoff < 0 || c.MaxAttempts < 0 ||
-		c.MaxFile < 0 || c.MaxStore < 0 || c.MinFree < 0 || c.MaxQueue < 0:
+		c.CallAttempts < 0 || c.CallBackoff < 0 || c.MaxFile < 0 || c.MaxStore < 0 || c.MinFree < 0 || c.MaxQueue < 0:
 		return errors.New("jobs: a limit is negative")
 	}
 	if c.URL == "" && c.DataDir == "" {
@@ -181,6 +187,7 @@ type Service struct {
 	files    jetstream.Stream // of an object store
 	states   jetstream.Stream // below state
 	queues   map[string]*queue
+	calls    *queue
 
 	space  usage // of files
 	stored usage // of states
@@ -188,6 +195,8 @@ type Service struct {
 	workers  sync.WaitGroup
 	fetching context.Context // ends when no further job may be taken
 	stop     context.CancelFunc
+	calling  context.Context // ends when no call may be waited for any longer
+	hangUp   context.CancelFunc
 	cause    error // of a service that is unavailable from the start
 
 	mu      sync.Mutex
@@ -212,7 +221,7 @@ type queue struct {
 func Unavailable(cause error) *Service {
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
-	return &Service{cause: fmt.Errorf("%w: %w", ErrUnavailable, cause), fetching: ctx, stop: stop, closed: true}
+	return &Service{cause: fmt.Errorf("%w: %w", ErrUnavailable, cause), fetching: ctx, stop: stop, calling: ctx, hangUp: stop, closed: true}
 }
 
 // Open connects to the store or starts it, and readies the queues. ctx bounds the opening alone.
@@ -225,8 +234,10 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, queues: map[string]*queue{}, running: map[string]map[*Task]struct{}{}}
 	s.fetching, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.calling, s.hangUp = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.open(ctx); err != nil {
 		s.stop()
+		s.hangUp()
 		s.disconnect()
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -275,9 +286,12 @@ func (s *Service) open(ctx context.Context) (err error) {
 		return err
 	}
 	for _, kind := range s.cfg.Kinds {
-		if s.queues[kind], err = s.openQueue(ctx, kind); err != nil {
+		if s.queues[kind], err = s.openQueue(ctx, kind, "jobs-"+kind, s.jobSubject(kind, "*")); err != nil {
 			return err
 		}
+	}
+	if s.calls, err = s.openQueue(ctx, "calls", "calls", s.callSubject("*")); err != nil {
+		return err
 	}
 	_, err = s.conn.Subscribe(s.cancelSubject("*"), func(m *nats.Msg) {
 		s.interrupt(strings.TrimPrefix(m.Subject, s.cancelSubject("")), ErrCancelled)
@@ -312,31 +326,31 @@ func (s *Service) openBuckets(ctx context.Context) (err error) {
 	return nil
 }
 
-func (s *Service) openQueue(ctx context.Context, kind string) (*queue, error) {
+func (s *Service) openQueue(ctx context.Context, kind, name, subjects string) (*queue, error) {
 	q := &queue{kind: kind}
 	stream, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: s.bucket("jobs-" + kind), Subjects: []string{s.jobSubject(kind, "*")}, Retention: jetstream.WorkQueuePolicy,
+		Name: s.bucket(name), Subjects: []string{subjects}, Retention: jetstream.WorkQueuePolicy,
 		Storage: jetstream.FileStorage, Replicas: s.cfg.Replicas, MaxAge: s.cfg.keep(), MaxMsgs: int64(s.cfg.MaxQueue),
 		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
 		Duplicates: min(2*time.Minute, s.cfg.keep()),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("queue for %s jobs: %w", kind, err)
+		return nil, fmt.Errorf("queue for %s: %w", name, err)
 	}
 	q.stream = stream
 	config := jetstream.ConsumerConfig{
-		Durable: "workers", FilterSubject: s.jobSubject(kind, "*"), AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.cfg.Lease,
+		Durable: "workers", FilterSubject: subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.cfg.Lease,
 		MaxDeliver: -1, MaxAckPending: s.cfg.MaxQueue,
 	}
 	if s.embedded != nil {
 		// Leases are those of processes that are gone: nobody else can have opened the directory. Without the
 		// consumer that noted them the jobs are free at once.
 		if err := stream.DeleteConsumer(ctx, config.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil, fmt.Errorf("leases of %s jobs: %w", kind, err)
+			return nil, fmt.Errorf("leases of %s: %w", name, err)
 		}
 	}
 	if q.consumer, err = stream.CreateOrUpdateConsumer(ctx, config); err != nil {
-		return nil, fmt.Errorf("queue for %s jobs: %w", kind, err)
+		return nil, fmt.Errorf("queue for %s: %w", name, err)
 	}
 	return q, nil
 }
@@ -392,6 +406,7 @@ type Stats struct {
 	Running map[string]int       // jobs that one has
 	Oldest  map[string]time.Time // submission of the oldest job that has not ended; absent: none
 	Bytes   int64                // of files, as stored
+	Calls   int                  // that are to be made, now or again
 }
 
 // Stats asks the store how it is.
@@ -421,6 +436,11 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, storeError("stats", err)
 	}
 	st.Bytes = int64(min(files.State.Bytes, math.MaxInt64))
+	calls, err := s.calls.stream.Info(ctx)
+	if err != nil {
+		return Stats{}, storeError("stats", err)
+	}
+	st.Calls = clampInt(calls.State.Msgs)
 	return st, nil
 }
 
@@ -449,12 +469,14 @@ func (s *Service) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("jobs were still running and are given back: %w", context.Cause(ctx))
 		s.interrupt("", ErrDraining)
+		s.hangUp()
 		select {
 		case <-idle:
 		case <-time.After(drainTimeout):
 			err = errors.Join(err, errors.New("a handler does not stop"))
 		}
 	}
+	s.hangUp()
 	s.disconnect()
 	return err
 }

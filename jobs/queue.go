@@ -52,6 +52,8 @@ type record struct {
 	Started   time.Time       `json:"started,omitzero"`
 	Ended     time.Time       `json:"ended,omitzero"`
 	Expires   time.Time       `json:"expires"`
+	Callback  string          `json:"callback,omitempty"` // URL that is told of the end
+	Told      bool            `json:"told,omitempty"`     // it was, or will not be
 }
 
 // lists tells whether a file is one of the job's results.
@@ -78,6 +80,8 @@ type Submission struct {
 	Options json.RawMessage // for the handler
 	Inputs  []File          // from Upload; each gets an outcome of its own
 	Extras  []File          // from Upload, for all inputs: a background, for example
+	// Callback is a URL that is told of the job's end, see StartCalls; empty: none. Of a job that is deleted it hears nothing.
+	Callback string
 }
 
 // Submit queues a job and returns its id. A job of the same id that is still known is left as it is; the new
@@ -104,6 +108,7 @@ func (s *Service) Submit(ctx context.Context, sub Submission) (id string, err er
 	r := record{
 		ID: sub.ID, Kind: sub.Kind, Phase: Queued, Options: sub.Options, Inputs: sub.Inputs, Extras: sub.Extras,
 		Outcomes: make([]Outcome, len(sub.Inputs)), Total: len(sub.Inputs), Submitted: now, Expires: now.Add(s.cfg.Retention),
+		Callback: sub.Callback,
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -146,7 +151,9 @@ func (s *Service) repeat(ctx context.Context, q *queue, r record) (string, error
 		if err := s.forget(ctx, jobKey(r.ID)); err != nil {
 			return "", storeError("submit", err)
 		}
-		return s.Submit(ctx, Submission{ID: r.ID, Kind: r.Kind, Options: r.Options, Inputs: r.Inputs, Extras: r.Extras})
+		return s.Submit(ctx, Submission{
+			ID: r.ID, Kind: r.Kind, Options: r.Options, Inputs: r.Inputs, Extras: r.Extras, Callback: r.Callback,
+		})
 	}
 	if err != nil {
 		return "", err
@@ -277,11 +284,7 @@ func (s *Service) Status(ctx context.Context, id string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	st := Status{
-		ID: r.ID, Kind: r.Kind, Phase: r.Phase, Options: r.Options, Inputs: r.Inputs, Outcomes: r.Outcomes, Error: r.Error,
-		Done: r.Done, Total: r.Total, Attempts: r.Attempt,
-		Submitted: r.Submitted, Started: r.Started, Ended: r.Ended, Expires: r.Expires,
-	}
+	st := statusOf(r)
 	if r.Phase == Queued {
 		st.Ahead = 1
 		if q := s.queues[r.Kind]; q != nil {
@@ -291,6 +294,14 @@ func (s *Service) Status(ctx context.Context, id string) (Status, error) {
 		}
 	}
 	return st, nil
+}
+
+func statusOf(r *record) Status {
+	return Status{
+		ID: r.ID, Kind: r.Kind, Phase: r.Phase, Options: r.Options, Inputs: r.Inputs, Outcomes: r.Outcomes, Error: r.Error,
+		Done: r.Done, Total: r.Total, Attempts: r.Attempt,
+		Submitted: r.Submitted, Started: r.Started, Ended: r.Ended, Expires: r.Expires,
+	}
 }
 
 // positionAge is how old the view of a queue may be from which positions are told: many clients poll, and one answer
@@ -333,7 +344,7 @@ func (s *Service) Cancel(ctx context.Context, id string) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	r, err := s.cancel(ctx, id)
+	r, err := s.cancel(ctx, id, false)
 	if err != nil || r == nil {
 		return err
 	}
@@ -343,8 +354,8 @@ func (s *Service) Cancel(ctx context.Context, id string) error {
 
 var errEnded = errors.New("has ended")
 
-// cancel makes a job Cancelled and returns its record from before; nil where it had ended already.
-func (s *Service) cancel(ctx context.Context, id string) (*record, error) {
+// cancel makes a job Cancelled and returns its record from before; nil where it had ended already. silent: nobody is told.
+func (s *Service) cancel(ctx context.Context, id string, silent bool) (*record, error) {
 	var before record
 	r, err := s.change(ctx, id, func(r *record) error {
 		if r.Phase.final() {
@@ -353,6 +364,7 @@ func (s *Service) cancel(ctx context.Context, id string) (*record, error) {
 		before = *r
 		before.Outcomes = slices.Clone(r.Outcomes)
 		s.end(r, Cancelled, "")
+		r.Told = r.Told || silent
 		for i := range r.Outcomes {
 			r.Outcomes[i] = Outcome{}
 		}
@@ -364,7 +376,11 @@ func (s *Service) cancel(ctx context.Context, id string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.dequeue(ctx, r)
+	if err := s.announce(ctx, r); err != nil {
+		s.cfg.Log.Warn("job store: a job stays queued until a worker can have its end told", "error", err.Error())
+	} else {
+		s.dequeue(ctx, r)
+	}
 	s.observeEnd(r)
 	return &before, nil
 }
@@ -401,7 +417,7 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	before, err := s.cancel(ctx, id)
+	before, err := s.cancel(ctx, id, true)
 	if err != nil {
 		return err
 	}

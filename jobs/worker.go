@@ -46,7 +46,7 @@ func (s *Service) Start(kind string, workers int, h Handler) error {
 		return fmt.Errorf("%w: %d workers for kind %q", ErrInvalid, workers, kind)
 	}
 	for range workers {
-		s.workers.Go(func() { s.work(q, h) })
+		s.workers.Go(func() { s.work(q, func(m jetstream.Msg) { s.run(q, h, m) }) })
 	}
 	return nil
 }
@@ -59,7 +59,7 @@ const (
 
 // work takes one job after the other. It asks for the next only when it is free: a job that waits with a busy worker
 // waits for nobody else.
-func (s *Service) work(q *queue, h Handler) {
+func (s *Service) work(q *queue, run func(jetstream.Msg)) {
 	retry := 50 * time.Millisecond
 	for s.fetching.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.fetching, fetchWait)
@@ -71,7 +71,7 @@ func (s *Service) work(q *queue, h Handler) {
 					_ = m.Nak() // another worker may have it at once
 					continue
 				}
-				s.run(q, h, m)
+				run(m)
 			}
 			err = batch.Error()
 		}
@@ -91,7 +91,7 @@ func (s *Service) run(q *queue, h Handler, m jetstream.Msg) {
 	t, err := s.begin(q, id, log)
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, errEnded):
-		_ = m.Ack() // cancelled, done by another worker that could not say so, or too old
+		s.drop(m, id, log) // cancelled, done by another worker that could not say so, or too old
 		return
 	case err != nil:
 		log.Warn("job store: a job cannot be taken", "error", err.Error())
@@ -119,6 +119,16 @@ func (s *Service) run(q *queue, h Handler, m jetstream.Msg) {
 	cause := context.Cause(limited)
 	stop(nil)
 	s.settle(t, m, err, cause)
+}
+
+// drop takes a job that needs no work off its queue. Whoever is to be told of its end may not have been.
+func (s *Service) drop(m jetstream.Msg, id string, log *slog.Logger) {
+	if err := s.announceEnded(context.WithoutCancel(s.fetching), id); err != nil {
+		log.Warn("job store: the end of a job cannot be told", "error", err.Error())
+		_ = m.NakWithDelay(s.cfg.Backoff)
+		return
+	}
+	_ = m.Ack()
 }
 
 // hold keeps the lease until the handler returns, and writes down its progress.
@@ -188,7 +198,7 @@ func (s *Service) settle(t *Task, m jetstream.Msg, err, cause error) {
 		return
 	}
 	if errors.Is(cause, ErrCancelled) {
-		_ = m.Ack()
+		s.drop(m, t.id, log)
 		return
 	}
 	if err != nil && errors.Is(cause, ErrDraining) {
@@ -231,7 +241,7 @@ func (s *Service) settle(t *Task, m jetstream.Msg, err, cause error) {
 	case errors.Is(changed, ErrLeaseLost):
 		return
 	case errors.Is(changed, ErrCancelled), errors.Is(changed, ErrNotFound), errors.Is(changed, errEnded):
-		_ = m.Ack()
+		s.drop(m, t.id, log)
 		return
 	case changed != nil:
 		// Nothing is known of the attempt. What has an outcome is not done again.
@@ -245,6 +255,14 @@ func (s *Service) settle(t *Task, m jetstream.Msg, err, cause error) {
 	}
 	if err != nil {
 		log.Error("a job failed", "error", err.Error())
+	}
+	if err := s.announce(ctx, r); err != nil {
+		// Looked at again, the job has ended, and this is all there is left to do.
+		log.Warn("job store: the end of a job cannot be told yet", "error", err.Error())
+		_ = m.NakWithDelay(s.backoff(charged))
+		s.remove(ctx, slices.Concat(r.Inputs, r.Extras)...)
+		s.observeEnd(r)
+		return
 	}
 	// The lease must be off before anything else happens, or a stop right now lets the job be looked at again.
 	acked, cancel := bounded(ctx)
