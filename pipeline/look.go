@@ -41,7 +41,7 @@ func (j *job) look(ctx context.Context) error {
 	n := j.p.network
 	stretch := n.entry.Output.Stretch
 	small := n.shrink(j.photo)
-	first, err := n.score(ctx, small, j.threads)
+	first, err := n.score(ctx, small, j.threads())
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (j *job) look(ctx context.Context) error {
 	if doubt >= unsure {
 		if part := nearer(j.seen.mask, j.photo.Rect); !part.Empty() {
 			small = n.shrink(view(j.photo, part))
-			near, err := n.score(ctx, small, j.threads)
+			near, err := n.score(ctx, small, j.threads())
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func (j *job) look(ctx context.Context) error {
 			}
 		}
 	}
-	again, err := n.score(ctx, mirrored(small), j.threads)
+	again, err := n.score(ctx, mirrored(small), j.threads())
 	if err != nil {
 		return err
 	}
@@ -99,11 +99,11 @@ const fewPeople = 0.02
 func (j *job) lookForPeople(ctx context.Context, small *image.NRGBA, first *scores) (done bool, err error) {
 	n, people := j.p.network, j.p.people
 	face := people.shrink(j.photo)
-	straight, err := people.score(ctx, face, j.threads)
+	straight, err := people.score(ctx, face, j.threads())
 	if err != nil {
 		return false, err
 	}
-	turned, err := people.score(ctx, mirrored(face), j.threads)
+	turned, err := people.score(ctx, mirrored(face), j.threads())
 	if err != nil {
 		return false, err
 	}
@@ -116,7 +116,7 @@ func (j *job) lookForPeople(ctx context.Context, small *image.NRGBA, first *scor
 	if area, _ := judge(seen); area < fewPeople {
 		return false, nil
 	}
-	again, err := n.score(ctx, mirrored(small), j.threads)
+	again, err := n.score(ctx, mirrored(small), j.threads())
 	if err != nil {
 		return false, err
 	}

@@ -154,7 +154,7 @@ func TestSightInPlace(t *testing.T) {
 		{Quality: Fast}, {Quality: Balanced}, {Quality: Precise},
 		{Quality: Precise, Matting: &MattingOptions{ForegroundThreshold: 240, BackgroundThreshold: 10, ErodeSize: 5}},
 	} {
-		j := &job{o: o, photo: photo, threads: 1, seen: &sight{mask: mask, part: part}}
+		j := &job{o: o, photo: photo, threads: func() int { return 1 }, seen: &sight{mask: mask, part: part}}
 		j.result.Width, j.result.Height = 900, 900
 		if err := j.matte(context.Background()); err != nil {
 			t.Fatal(err)

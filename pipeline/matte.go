@@ -51,7 +51,7 @@ func (j *job) refine(ctx context.Context) error {
 		j.mask = j.seen.enlarged(j.photo.Rect)
 	} else {
 		fine, err := matting.Refine(ctx, view(j.photo, j.seen.part), j.seen.mask,
-			matting.RefineOptions{Precise: j.o.Quality == Precise, Threads: j.threads})
+			matting.RefineOptions{Precise: j.o.Quality == Precise, Threads: j.threads()})
 		if err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func (j *job) refine(ctx context.Context) error {
 func (j *job) closedForm(ctx context.Context, o MattingOptions) error {
 	tri := matting.Trimap(j.mask, matting.TrimapOptions{
 		ForegroundThreshold: int(o.ForegroundThreshold), BackgroundThreshold: int(o.BackgroundThreshold),
-		ErodeSize: o.ErodeSize, Threads: j.threads,
+		ErodeSize: o.ErodeSize, Threads: j.threads(),
 	})
 	var seen [256]bool
 	for _, v := range tri.Pix {
@@ -87,7 +87,7 @@ func (j *job) closedForm(ctx context.Context, o MattingOptions) error {
 	if !seen[matting.Foreground] || !seen[matting.Background] {
 		return nil
 	}
-	alpha, err := matting.ClosedForm(ctx, j.photo, tri, matting.ClosedFormOptions{BaseSize: o.BaseSize, Threads: j.threads})
+	alpha, err := matting.ClosedForm(ctx, j.photo, tri, matting.ClosedFormOptions{BaseSize: o.BaseSize, Threads: j.threads()})
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (j *job) closedForm(ctx context.Context, o MattingOptions) error {
 // colour replaces the photo by one whose half-transparent pixels have the subject's colours. What was transparent in
 // the photo stays so.
 func (j *job) colour(ctx context.Context) error {
-	foreground, err := matting.EstimateForeground(ctx, j.photo, j.mask, matting.ForegroundOptions{Threads: j.threads})
+	foreground, err := matting.EstimateForeground(ctx, j.photo, j.mask, matting.ForegroundOptions{Threads: j.threads()})
 	if err != nil {
 		return err
 	}

@@ -96,9 +96,13 @@ type Object struct {
 
 // Stage is the time one step took.
 type Stage struct {
-	Name     string // "decode", "infer", "matte", "composite" or "encode"
+	Name     string // "wait", "decode", "infer", "matte", "composite" or "encode"
+	Start    time.Time
 	Duration time.Duration
 }
+
+// StageWait is the stage before a request computes.
+const StageWait = "wait"
 
 // Result is the outcome of a request.
 type Result struct {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"time"
 
+	"cutout/admission"
 	"cutout/codec"
 	"cutout/compositing"
 	"cutout/weights"
@@ -23,14 +24,15 @@ type Config struct {
 	CPU        string  // kernel set, see inference.Config
 	Threads    int     // for one request on an idle machine; 0 is one per processor
 	Quality    Quality // where a request names none; empty is Balanced
+
+	Admission *admission.Controller // nil: one that refuses nobody
 }
 
 // Pipeline takes pictures apart. It is safe for concurrent use.
 type Pipeline struct {
 	cfg     Config
 	network *network
-	people  *network      // asked as well where the subject is human; nil beside networks that do not need it
-	slots   chan struct{} // one for each request that may compute at a time
+	people  *network // asked as well where the subject is human; nil beside networks that do not need it
 }
 
 // nothingFound is the largest raw score under which a picture shows no subject. U²-Net's scores stay under 0.06 on flat and
@@ -51,11 +53,17 @@ func New(ctx context.Context, cfg Config) (*Pipeline, error) {
 	if cfg.Quality == "" {
 		cfg.Quality = Balanced
 	}
+	if cfg.Admission == nil {
+		var err error
+		if cfg.Admission, err = admission.New(admission.Config{}); err != nil {
+			return nil, err
+		}
+	}
 	n, err := loadNetwork(ctx, cfg.Model, cfg.WeightsDir, cfg.CPU, cfg.Threads)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pipeline{cfg: cfg, network: n, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	p := &Pipeline{cfg: cfg, network: n}
 	if cfg.Model == weights.Default { // measured with this one alone
 		if p.people, err = loadNetwork(ctx, weights.People, cfg.WeightsDir, cfg.CPU, cfg.Threads); err != nil {
 			return nil, err
@@ -75,7 +83,7 @@ type job struct {
 	p          *Pipeline
 	o          Options
 	data       []byte
-	threads    int
+	threads    func() int      // how many cores the next step may use
 	photo      *image.NRGBA    // in the colours of the file until the network has seen it, as its like have in training
 	colours    *codec.Colours  // leads from those to sRGB
 	size       image.Point     // of the whole picture
@@ -91,21 +99,27 @@ type job struct {
 // Run takes one encoded picture through decode, infer, matte, composite and encode.
 //
 // Errors: *codec.LimitError or one wrapping codec.ErrUndecodable for the main picture, *BackgroundError around either
-// for the background, *RegionError, ErrOption for an unknown option, ctx's error where ctx ends between two steps.
+// for the background, *RegionError, ErrOption for an unknown option, *admission.Error for a request that cannot be served
+// in time, ctx's error where ctx ends first.
 func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, error) {
 	if err := o.complete(p.cfg); err != nil {
 		return nil, err
 	}
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	info, err := codec.Inspect(data, o.Limits)
+	if err != nil {
+		return nil, err // costs next to nothing, so it waits for nobody
 	}
-	defer func() { <-p.slots }()
-	j := &job{p: p, o: o, data: data, threads: 1}
-	if len(p.slots) == 1 {
-		j.threads = p.cfg.Threads // alone: every core; else each keeps its own and none waits for another
+	start := time.Now()
+	lease, err := p.cfg.Admission.Enter(ctx, demand(info, len(data), &o))
+	if err != nil {
+		return nil, err
 	}
+	done := false
+	defer func() { lease.Release(done) }()
+	// All cores for a request alone, one where each has a request; it may change from step to step.
+	threads := func() int { return min(p.cfg.Threads, lease.Threads()) }
+	j := &job{p: p, o: o, data: data, threads: threads}
+	j.result.Stages = append(j.result.Stages, Stage{Name: StageWait, Start: start, Duration: lease.Waited})
 	for _, s := range []struct {
 		name string
 		run  func(context.Context) error
@@ -117,8 +131,9 @@ func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, er
 		if err := s.run(ctx); err != nil {
 			return nil, err
 		}
-		j.result.Stages = append(j.result.Stages, Stage{Name: s.name, Duration: time.Since(start)})
+		j.result.Stages = append(j.result.Stages, Stage{Name: s.name, Start: start, Duration: time.Since(start)})
 	}
+	done = true
 	return &j.result, nil
 }
 

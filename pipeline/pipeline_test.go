@@ -208,7 +208,7 @@ func TestCutout(t *testing.T) {
 	if !ok || out.Rect != src.Bounds() || res.Width != out.Rect.Dx() || res.Height != out.Rect.Dy() || res.Format != codec.PNG {
 		t.Fatalf("result is %T %v, %dx%d, %s", out, out.Rect, res.Width, res.Height, res.Format)
 	}
-	if len(res.Objects) == 0 || len(res.Stages) != 5 {
+	if len(res.Objects) == 0 || len(res.Stages) != 6 {
 		t.Fatalf("objects %v, stages %v", res.Objects, res.Stages)
 	}
 	// Opaque pixels keep the photo's exact colour; outside of the box everything is transparent.
