@@ -102,6 +102,7 @@ cross: ## Build for every system that is supported, and one that has no kernels
 
 generate: ## Write the generated files anew
 	cd inference/kernels/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
+	cd codec/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg codec
 
 check: generate test noasm arm64 race cross ## Everything that must hold before a release, clean tree included
 	@status=$$(git status --porcelain); \

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"image"
 	"math"
+	"slices"
 )
 
 // Resampling equals Image.resize of Pillow 13 bit for bit, because the reference masks the networks are judged by went
@@ -113,6 +114,13 @@ func newWeights(in, out int, flt filter) *weights {
 	return k
 }
 
+// clone is k with a first of its own.
+func (k *weights) clone() *weights {
+	c := *k
+	c.first = slices.Clone(k.first)
+	return &c
+}
+
 // span is the run of input samples that any output sample needs.
 func (k *weights) span() (from, to int) {
 	last := len(k.first) - 1
@@ -171,52 +179,72 @@ func resampleGray(src *image.Gray, w, h int, flt filter) *image.Gray {
 }
 
 func resample(src plane, w, h int, flt filter) plane {
-	across := func(p plane) plane {
-		if w == p.w {
-			return p
-		}
-		return resampleAcross(p, newWeights(p.w, w, flt))
-	}
-	if h == src.h {
-		out := across(src)
-		if w == src.w { // nothing to do, but the result must not share src's memory
-			out = newPlane(w, h, src.channels)
-			for y := range h {
-				copy(out.row(y), src.row(y))
-			}
+	if w == src.w && h == src.h { // nothing to do, but the result must not share src's memory
+		out := newPlane(w, h, src.channels)
+		for y := range h {
+			copy(out.row(y), src.row(y))
 		}
 		return out
 	}
-	k := newWeights(src.h, h, flt)
+	var x, y *weights
+	if w != src.w {
+		x = newWeights(src.w, w, flt)
+	}
+	switch {
+	case h == src.h:
+		return resampleAcross(src, x, hasNative)
+	case h == w && src.h == src.w:
+		y = x.clone()
+	default:
+		y = newWeights(src.h, h, flt)
+	}
 	if rowsFirst(src.w, src.h, w, h) {
-		return across(resampleDown(src, k))
+		out := resampleDown(src, y, hasNative)
+		if x != nil {
+			out = resampleAcross(out, x, hasNative)
+		}
+		return out
 	}
-	// Rows no output row is made of are left out of the first pass.
-	from, to := k.span()
-	src.pix, src.h = src.pix[from*src.stride:], to-from
-	for i := range k.first {
-		k.first[i] -= from
+	if x != nil {
+		// Rows no output row is made of are left out of the first pass.
+		from, to := y.span()
+		src.pix, src.h = src.pix[from*src.stride:], to-from
+		for i := range y.first {
+			y.first[i] -= from
+		}
+		src = resampleAcross(src, x, hasNative)
 	}
-	return resampleDown(across(src), k)
+	return resampleDown(src, y, hasNative)
 }
 
-func resampleAcross(src plane, k *weights) plane {
+// resampleAcross changes the width. Without native it takes no assembly.
+func resampleAcross(src plane, k *weights, native bool) plane {
 	dst := newPlane(len(k.first), src.h, src.channels)
 	rows := 2 // at once
-	if src.channels == 1 {
+	var packed *packedWeights
+	if native {
+		packed = k.packAcross(src.w, src.channels)
+	}
+	if packed != nil || src.channels == 1 {
 		rows = 4
 	}
 	parallel((src.h+rows-1)/rows, func(a, b int) {
-		words := make([][3]uint64, src.w)
+		var words [][3]uint64
+		if packed == nil {
+			words = make([][3]uint64, src.w)
+		}
 		var d, s [4][]byte
 		for y := a * rows; y < min(b*rows, src.h); y += rows {
 			for i := range rows {
 				// Below the last row is the last row again, which is harmless.
 				d[i], s[i] = dst.row(min(y+i, src.h-1)), src.row(min(y+i, src.h-1))
 			}
-			if src.channels == 1 {
+			switch {
+			case packed != nil:
+				acrossNative(&d, &s, packed)
+			case src.channels == 1:
 				grayRows(&d, &s, words, k)
-			} else {
+			default:
 				rgbRows(d[0], d[1], s[0], s[1], words, k)
 			}
 		}
@@ -224,15 +252,104 @@ func resampleAcross(src plane, k *weights) plane {
 	return dst
 }
 
-func resampleDown(src plane, k *weights) plane {
+// resampleDown changes the height. Without native it takes no assembly.
+func resampleDown(src plane, k *weights, native bool) plane {
 	dst := newPlane(src.w, len(k.first), src.channels)
 	parallel(dst.h, func(a, b int) {
+		var coef []uint32
 		for y := a; y < b; y++ {
+			if native {
+				var first int
+				first, coef = k.packDown(y, src.h, coef[:0])
+				if downNative(dst.row(y), src.pix[first*src.stride:], src.stride, coef) {
+					continue
+				}
+			}
 			first, c := k.at(y)
 			columns(dst.row(y), src.pix[first*src.stride:], src.stride, c)
 		}
 	})
 	return dst
+}
+
+// coarse is the number of the lowest bits of a coefficient that are multiplied apart from the others, so that both
+// parts fit into 16 bits.
+const coarse = 11
+
+func upper(c int32) uint16 { return uint16(c >> coarse) }
+func lower(c int32) uint16 { return uint16(c & (1<<coarse - 1)) }
+
+// packedWeights are the coefficients for one row in the order in which the kernels take them: steps times some taps for
+// each output, the missing ones zero.
+type packedWeights struct {
+	channels int
+	first    []int // offset in bytes of the first tap's pixel
+	steps    int
+	coef     []uint16
+	reach    int // bytes of a row that are read
+}
+
+// packAcross is nil where a row of w pixels is shorter than the whole steps.
+func (k *weights) packAcross(w, channels int) *packedWeights {
+	most := 0
+	for _, n := range k.count {
+		most = max(most, n)
+	}
+	taps := 4 // in a step
+	if channels == 1 {
+		taps = 8
+	}
+	p := &packedWeights{channels: channels, steps: (most + taps - 1) / taps, reach: w * channels}
+	padded := p.steps * taps
+	if padded > w {
+		return nil
+	}
+	words := 32 // in a step: upper parts, lower parts
+	if channels == 1 {
+		words = 16
+	}
+	p.first = make([]int, len(k.first))
+	p.coef = make([]uint16, len(k.first)*p.steps*words)
+	for i := range k.first {
+		first, c := k.at(i)
+		start := min(first, w-padded)
+		p.first[i] = start * channels
+		out := p.coef[i*p.steps*words:]
+		for j, v := range c {
+			t := first - start + j
+			o := out[t/taps*words:]
+			if t %= taps; channels == 1 {
+				o[t], o[8+t] = upper(v), lower(v)
+				continue
+			}
+			for n := t/2*8 + t%2; n < t/2*8+8; n += 2 { // once for each channel of the pixel
+				o[n], o[16+n] = upper(v), lower(v)
+			}
+		}
+	}
+	return p
+}
+
+// packDown appends the coefficients of output row i, of h input rows, to out: two words for each pair of rows, their
+// upper parts and their lower parts. It appends nothing where there are too few rows.
+func (k *weights) packDown(i, h int, out []uint32) (first int, coef []uint32) {
+	first, c := k.at(i)
+	pairs := (len(c) + 1) / 2
+	if 2*pairs > h {
+		return first, out
+	}
+	at := func(t int) int32 {
+		if t < 0 || t >= len(c) {
+			return 0
+		}
+		return c[t]
+	}
+	start := min(first, h-2*pairs)
+	for t := start - first; len(out) < 2*pairs; t += 2 {
+		a, b := at(t), at(t+1)
+		out = append(out, uint32(upper(a))|uint32(upper(b))<<16, uint32(lower(a))|uint32(lower(b))<<16)
+	}
+	return start, out
 }
 
 // rgbRows resamples two rows at once; s0 and s1 may be the same row. words is room for what a pixel column of both is

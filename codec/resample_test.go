@@ -147,6 +147,36 @@ func TestResampleProperties(t *testing.T) {
 	})
 }
 
+// The assembly gives what the plain way gives, whatever the sizes, and stays inside of the picture.
+func TestResampleNativeEqualsPlain(t *testing.T) {
+	if !hasNative {
+		t.Skip("this machine, or this build, has no assembly to compare")
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		side := rapid.IntRange(1, 150)
+		w, h, n := side.Draw(t, "w"), side.Draw(t, "h"), side.Draw(t, "n")
+		flt := rapid.SampledFrom([]filter{lanczos3, triangle}).Draw(t, "filter")
+		channels := rapid.SampledFrom([]int{1, 4}).Draw(t, "channels")
+		src := plane{formula(w, h, channels), w * channels, w, h, channels}
+		if rapid.Bool().Draw(t, "extreme") {
+			for i, v := range src.pix {
+				src.pix[i] = v >> 7 * 255
+			}
+		}
+		compare := func(name string, a, b plane) {
+			for i, v := range a.pix {
+				if channels == 1 || i%4 != 3 {
+					if b.pix[i] != v {
+						t.Fatalf("%s: byte %d is %d, want %d", name, i, b.pix[i], v)
+					}
+				}
+			}
+		}
+		compare("across", resampleAcross(src, newWeights(w, n, flt), false), resampleAcross(src, newWeights(w, n, flt), true))
+		compare("down", resampleDown(src, newWeights(h, n, flt), false), resampleDown(src, newWeights(h, n, flt), true))
+	})
+}
+
 func BenchmarkLanczos(b *testing.B) {
 	src := noise(1380, 1380, 1)
 	b.Run("1380to320", func(b *testing.B) {
@@ -154,11 +184,22 @@ func BenchmarkLanczos(b *testing.B) {
 			Lanczos(src, 320, 320)
 		}
 	})
+	large := image.NewNRGBA(image.Rect(0, 0, 4000, 4000))
+	b.Run("4000to320", func(b *testing.B) {
+		for b.Loop() {
+			Lanczos(large, 320, 320)
+		}
+	})
 	mask := image.NewGray(image.Rect(0, 0, 320, 320))
 	copy(mask.Pix, formula(320, 320, 1))
 	b.Run("mask320to1380", func(b *testing.B) {
 		for b.Loop() {
 			LanczosGray(mask, 1380, 1380)
+		}
+	})
+	b.Run("mask320to4000", func(b *testing.B) {
+		for b.Loop() {
+			LanczosGray(mask, 4000, 4000)
 		}
 	})
 }

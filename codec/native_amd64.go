@@ -1,0 +1,41 @@
+//go:build !noasm
+
+package codec
+
+import "golang.org/x/sys/cpu"
+
+// hasNative tells whether the kernels of kernels_amd64.s run here. Each function below does nothing and returns false
+// where they do not, or where they cannot take the call; its caller then goes the plain way, which gives the same.
+var hasNative = cpu.X86.HasAVX2
+
+func acrossNative(dst, src *[4][]byte, k *packedWeights) bool {
+	if k == nil {
+		return false
+	}
+	var to, from [4]*byte
+	for i := range dst {
+		_, _ = dst[i][len(k.first)*k.channels-1], src[i][k.reach-1]
+		to[i], from[i] = &dst[i][0], &src[i][0]
+	}
+	if k.channels == 1 {
+		acrossGray(&to, &from, &k.first[0], &k.coef[0], len(k.first), k.steps)
+	} else {
+		acrossRGBA(&to, &from, &k.first[0], &k.coef[0], len(k.first), k.steps)
+	}
+	return true
+}
+
+func downNative(dst, src []byte, stride int, coef []uint32) bool {
+	const block = 32
+	if len(coef) == 0 || len(dst) < block {
+		return false
+	}
+	pairs := len(coef) / 2
+	_ = src[(2*pairs-1)*stride+len(dst)-1]
+	downRows(&dst[0], &src[0], stride, &coef[0], pairs, len(dst)/block)
+	if len(dst)%block != 0 {
+		at := len(dst) - block
+		downRows(&dst[at], &src[at], stride, &coef[0], pairs, 1)
+	}
+	return true
+}
