@@ -18,9 +18,8 @@ import (
 // Exit codes, for scripts.
 const (
 	exitOK          = 0
-	exitFailure     = 1   // something went wrong inside or with a file
+	exitFailure     = 1   // some pictures gave no result, or something else went wrong
 	exitUsage       = 2   // the command line or a setting is wrong
-	exitPicture     = 3   // a picture could not be used: unreadable, or over a limit
 	exitInterrupted = 130 // by a signal, as shells have it
 )
 
@@ -52,7 +51,7 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-// pictureError is a picture that could not be used; what went wrong has been reported.
+// pictureError says that pictures could not be used; what went wrong with each has been reported.
 type pictureError struct{ failed, of int }
 
 func (e *pictureError) Error() string {
@@ -89,25 +88,18 @@ func Main(p Program) (code int) {
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	err = command.Run()
-	if err != nil {
-		fmt.Fprintf(p.Stderr, "cutout: %v\n", err)
-	}
-	var (
-		usage   *usageError
-		picture *pictureError
-	)
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &usage):
-		return exitUsage
-	case errors.As(err, &picture):
-		return exitPicture
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		fmt.Fprintln(p.Stderr, "cutout: interrupted")
 		return exitInterrupted
-	default:
-		return exitFailure
 	}
+	fmt.Fprintf(p.Stderr, "cutout: %v\n", err)
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 func newParser(p Program) (*kong.Kong, error) {

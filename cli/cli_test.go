@@ -154,7 +154,7 @@ func TestUsage(t *testing.T) {
 		"missing background":    {[]string{"remove", photo, "-b", filepath.Join(dir, "none.png")}, exitUsage, "none.png"},
 		"two backgrounds":       {[]string{"remove", photo, "-b", photo, "--color", "#fff"}, exitUsage, "only one"},
 		"bad colour":            {[]string{"remove", photo, "--color", "#12"}, exitUsage, "is no colour"},
-		"two into one file":     {[]string{"remove", photo, photo, "-o", filepath.Join(dir, "x.png")}, exitUsage, "must be a directory"},
+		"two into one file":     {[]string{"remove", photo, photo, "-o", filepath.Join(dir, "x.png")}, exitUsage, "must be a folder"},
 		"onto itself":           {[]string{"remove", photo, "-o", photo}, exitUsage, "would be overwritten"},
 		"json into the picture": {[]string{"remove", photo, "-o", "-", "--json"}, exitUsage, "standard output is taken"},
 		"weights":               {[]string{"weights", "list"}, exitOK, "u2netp               built in  Apache-2.0  320x320"},
@@ -175,13 +175,13 @@ func TestUsage(t *testing.T) {
 func TestParseColor(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]color.NRGBA{
-		"#fff": {255, 255, 255, 255}, "102030": {16, 32, 48, 255}, "#10203040": {16, 32, 48, 64},
+		"#fff": {255, 255, 255, 255}, "102030": {16, 32, 48, 255}, "#10203040": {16, 32, 48, 64}, "#fff8": {255, 255, 255, 136}, "red": {255, 0, 0, 255},
 	} {
 		if got, err := parseColor(in); err != nil || got != want {
 			t.Errorf("%s: %v, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "#", "#ff", "#ffff", "#gggggg", "+12345", "#123456789"} {
+	for _, in := range []string{"", "#", "#ff", "#fffff", "#gggggg", "+12345", "#123456789"} {
 		if got, err := parseColor(in); err == nil {
 			t.Errorf("%q: taken as %v", in, got)
 		}
@@ -288,7 +288,7 @@ func TestRemoveSeveral(t *testing.T) {
 	}
 	results := filepath.Join(dir, "results") + "/"
 	got := run(t, "", "remove", first, text, second, filepath.Join(dir, "gone.png"), "-o", results)
-	if got.code != exitPicture {
+	if got.code != exitFailure {
 		t.Errorf("exit %d", got.code)
 	}
 	for _, want := range []string{"c.png: ", "gone.png: ", "2 of 4 pictures"} {
