@@ -118,7 +118,7 @@ func (a *API) Routes() []dialect.Route {
 			Fields: []string{
 				fieldImage, fieldURL, fieldBackground, fieldBackgroundURL, fieldMode, fieldRepresentation, fieldQuality, fieldSubject,
 			},
-			Serve: a.results, Fail: fail,
+			Computes: true, Serve: a.results, Fail: fail,
 		}
 		slashed := results // proxies add and remove slashes
 		slashed.Path += "/"
@@ -331,8 +331,8 @@ func nameOf(rawURL string) string {
 
 // refuse answers a picture that gives no result. Only errors that are not about a picture are handed back.
 func (a *API) refuse(ctx context.Context, w http.ResponseWriter, r *dialect.Request, image source, prefix string, err error) error {
-	if ctx.Err() != nil {
-		return err // a deadline or a client that went away, whatever it looks like from inside
+	if ctx.Err() != nil || dialect.Refusal(err) != nil {
+		return err // a deadline or a client that went away, whatever it looks like from inside, or no time for it
 	}
 	message, reason := a.explain(r.Record, err, prefix == dialect.ReasonBackground)
 	r.Record.Fail(prefix+reason, err)

@@ -67,7 +67,7 @@ func New(cfg config.Pictures, p dialect.Processor) *API {
 // Routes lists what the dialect serves.
 func (a *API) Routes() []dialect.Route {
 	return []dialect.Route{{
-		Dialect: Name, Method: http.MethodPost, Path: path, MaxBody: int64(a.cfg.MaxRequest),
+		Dialect: Name, Method: http.MethodPost, Path: path, MaxBody: int64(a.cfg.MaxRequest), Computes: true,
 		Fields: []string{fieldImage, fieldSubject, fieldFormat}, Serve: a.serve, Fail: fail,
 	}}
 }

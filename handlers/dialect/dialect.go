@@ -3,6 +3,7 @@
 package dialect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,9 @@ type Route struct {
 	// Keyless routes are served without a key where keys are demanded: they tell nothing, or the path itself is the
 	// secret.
 	Keyless bool
+	// Computes says that requests take a turn at the processors. Where there is none for them they are refused before
+	// their body is read.
+	Computes bool
 	// Quiet routes are asked all the time by machines; they are logged as debug messages.
 	Quiet bool
 }
@@ -93,6 +97,7 @@ const (
 	ReasonNoKey        = "no_key"
 	ReasonBadKey       = "bad_key"
 	ReasonRateLimit    = "rate_limit" // of the key; comes with status 429
+	ReasonOverload     = "overload"   // comes with status 503
 	ReasonUnavailable  = "jobs_unavailable"
 	ReasonQueueFull    = "queue_full"
 	ReasonStoreFull    = "store_full"
@@ -173,6 +178,8 @@ func bodyError(err error) *Error {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case Refusal(err) != nil:
+		return Refusal(err)
 	case errors.As(err, &tooLarge):
 		return &Error{
 			Status: http.StatusRequestEntityTooLarge, Reason: ReasonBodyTooLarge, Err: err,
@@ -200,12 +207,13 @@ type Record struct {
 	Cause    error  // what the client is not told; may be nil
 	Rejected string // why the decoder refused a picture
 	Attrs    []slog.Attr
-	Pixels   int64 // of the pictures that went through the pipeline
+	Pixels   int64  // of the pictures that went through the pipeline
+	Model    string // that found the subject; of several the last
 }
 
 // Add notes a stage.
 func (r *Record) Add(name string, d time.Duration) {
-	r.Stages = append(r.Stages, pipeline.Stage{Name: name, Duration: d})
+	r.Stages = append(r.Stages, pipeline.Stage{Name: name, Start: time.Now().Add(-d), Duration: d})
 }
 
 // Time starts the clock of a stage; the returned function stops it.
@@ -232,12 +240,14 @@ func (r *Record) Merge(part *Record) {
 	if part.Rejected != "" {
 		r.Rejected = part.Rejected
 	}
+	r.Model = cmp.Or(part.Model, r.Model)
 }
 
 // Picture notes what came out of the pipeline.
 func (r *Record) Picture(res *pipeline.Result) {
 	r.Stages = append(r.Stages, res.Stages...)
 	r.Pixels += int64(res.Width) * int64(res.Height)
+	r.Model = cmp.Or(res.Model, r.Model)
 	r.Attrs = append(r.Attrs,
 		slog.Int("width", res.Width), slog.Int("height", res.Height), slog.Float64("score", float64(res.Score)))
 }

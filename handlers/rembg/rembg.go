@@ -76,9 +76,9 @@ func New(cfg config.Pictures, p dialect.Processor, f dialect.Fetcher) *API {
 // Routes lists what the dialect serves.
 func (a *API) Routes() []dialect.Route {
 	return []dialect.Route{
-		{Dialect: Name, Method: http.MethodGet, Path: path, Serve: a.byURL, Fail: fail},
+		{Dialect: Name, Method: http.MethodGet, Path: path, Computes: true, Serve: a.byURL, Fail: fail},
 		{
-			Dialect: Name, Method: http.MethodPost, Path: path, MaxBody: int64(a.cfg.MaxRequest),
+			Dialect: Name, Method: http.MethodPost, Path: path, MaxBody: int64(a.cfg.MaxRequest), Computes: true,
 			Fields: []string{
 				fieldFile, fieldModel, fieldMatting, fieldForeground, fieldBackground, fieldErode, fieldOnlyMask, fieldPostProcess,
 				fieldDecontaminate,

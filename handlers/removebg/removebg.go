@@ -55,7 +55,7 @@ func (a *API) Routes() []dialect.Route {
 	return []dialect.Route{
 		{
 			Dialect: Name, Method: http.MethodPost, Path: pathRemove, MaxBody: int64(a.cfg.MaxRequest), Fields: fields,
-			Serve: a.remove, Fail: fail,
+			Computes: true, Serve: a.remove, Fail: fail,
 		},
 		{Dialect: Name, Method: http.MethodGet, Path: pathAccount, Serve: account, Fail: fail},
 	}
