@@ -26,8 +26,11 @@ func TestCatalogueIsComplete(t *testing.T) {
 		if e.Licence == "" || e.Source == "" || e.Data == "" || e.Size <= 0 || filepath.Base(e.File) != e.File {
 			t.Errorf("%s: %+v", e.Name, e)
 		}
+		if md5, err := hex.DecodeString(e.MD5); err != nil || !e.Embedded() && (len(md5) != 16 || e.URL == "") {
+			t.Errorf("%s: MD5 %q, URL %q", e.Name, e.MD5, e.URL)
+		}
 		in := e.Input
-		if in.Name == "" || in.Width <= 0 || in.Height <= 0 || in.Filter == "" || in.Scale == "" || in.Layout == "" || e.Output.Name == "" {
+		if in.Width <= 0 || in.Height <= 0 || in.Filter == "" || in.Scale == "" || in.Layout == "" || e.Own {
 			t.Errorf("%s: %+v, %+v", e.Name, in, e.Output)
 		}
 		for c, std := range in.Std {
