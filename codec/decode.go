@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"image"
 	"image/gif"
-	"image/jpeg"
 	"image/png"
 	"io"
 	"strings"
@@ -112,7 +111,7 @@ func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, colours 
 	var stored image.Image
 	switch h.Format {
 	case JPEG:
-		stored, err = jpeg.Decode(h.jpegReader(ctx, b))
+		stored, err = h.decodeJPEG(ctx, b)
 	case PNG:
 		stored, err = png.Decode(&ctxReader{ctx, bytes.NewReader(b)})
 	case GIF:

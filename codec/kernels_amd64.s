@@ -400,38 +400,28 @@ block:
 	VZEROUPPER
 	RET
 
-DATA roundEven<>+0(SB)/8, $0x0008000800080008
-DATA roundEven<>+8(SB)/8, $0x0008000800080008
-DATA roundEven<>+16(SB)/8, $0x0008000800080008
-DATA roundEven<>+24(SB)/8, $0x0008000800080008
-GLOBL roundEven<>(SB), RODATA|NOPTR, $32
-
-DATA roundOdd<>+0(SB)/8, $0x0007000700070007
-DATA roundOdd<>+8(SB)/8, $0x0007000700070007
-DATA roundOdd<>+16(SB)/8, $0x0007000700070007
-DATA roundOdd<>+24(SB)/8, $0x0007000700070007
-GLOBL roundOdd<>(SB), RODATA|NOPTR, $32
-
-// func chromaBlend(dst *byte, src *uint16, blocks int)
+// func chromaBlend(dst *byte, sums *uint16, blocks int, even uint16, odd uint16)
 // Requires: AVX, AVX2
-TEXT ·chromaBlend(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ blocks+16(FP), DX
+TEXT ·chromaBlend(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         sums+8(FP), CX
+	MOVQ         blocks+16(FP), DX
+	VPBROADCASTW even+24(FP), Y0
+	VPBROADCASTW odd+26(FP), Y1
 
 block:
-	VMOVDQU (CX), Y0
-	VPADDW  Y0, Y0, Y1
-	VPADDW  Y0, Y1, Y1
-	VPADDW  2(CX), Y1, Y0
-	VPADDW  -2(CX), Y1, Y1
-	VPADDW  roundEven<>+0(SB), Y1, Y1
-	VPADDW  roundOdd<>+0(SB), Y0, Y0
-	VPSRLW  $0x04, Y1, Y1
-	VPSRLW  $0x04, Y0, Y0
-	VPSLLW  $0x08, Y0, Y0
-	VPOR    Y0, Y1, Y1
-	VMOVDQU Y1, (AX)
+	VMOVDQU (CX), Y2
+	VPADDW  Y2, Y2, Y3
+	VPADDW  Y2, Y3, Y3
+	VPADDW  2(CX), Y3, Y2
+	VPADDW  -2(CX), Y3, Y3
+	VPADDW  Y0, Y3, Y3
+	VPADDW  Y1, Y2, Y2
+	VPSRLW  $0x04, Y3, Y3
+	VPSRLW  $0x04, Y2, Y2
+	VPSLLW  $0x08, Y2, Y2
+	VPOR    Y2, Y3, Y3
+	VMOVDQU Y3, (AX)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, AX
 	DECQ    DX

@@ -39,3 +39,47 @@ func downNative(dst, src []byte, stride int, coef []uint32) bool {
 	}
 	return true
 }
+
+func yccNative(dst, y, cb, cr []byte) bool {
+	const block = 16
+	n := len(y)
+	if !hasNative || n < block {
+		return false
+	}
+	_, _, _ = dst[4*n-1], cb[n-1], cr[n-1]
+	yccToRGBA(&dst[0], &y[0], &cb[0], &cr[0], n/block)
+	if n%block != 0 {
+		at := n - block
+		yccToRGBA(&dst[4*at], &y[at], &cb[at], &cr[at], 1)
+	}
+	return true
+}
+
+func chromaNative(out, near, far []byte, sums []uint16, even, odd uint16) bool {
+	const block = 16
+	n := len(near)
+	if !hasNative || n < block {
+		return false
+	}
+	_, _, _ = out[2*n-1], far[n-1], sums[n+1]
+	chromaSums(&sums[1], &near[0], &far[0], n/block)
+	at := n - block
+	if n%block != 0 {
+		chromaSums(&sums[1+at], &near[at], &far[at], 1)
+	}
+	sums[0], sums[n+1] = sums[1], sums[n]
+	chromaBlend(&out[0], &sums[1], n/block, even, odd)
+	if n%block != 0 {
+		chromaBlend(&out[2*at], &sums[1+at], 1, even, odd)
+	}
+	return true
+}
+
+func idctNative(dst []byte, stride int, coef []int16) bool {
+	if !hasNative {
+		return false
+	}
+	_, _ = coef[127], dst[7*stride+15]
+	idctPair(&coef[0], &dst[0], stride)
+	return true
+}

@@ -24,15 +24,15 @@ func downRows(dst *byte, src *byte, stride int, coef *uint32, pairs int, blocks 
 //go:noescape
 func yccToRGBA(dst *byte, y *byte, cb *byte, cr *byte, blocks int)
 
-// chromaSums adds three times near and once far up, 16 samples a block; see blendH2V2.
+// chromaSums adds three times near and once far up, 16 samples a block; see chromaRow.
 //
 //go:noescape
 func chromaSums(dst *uint16, near *byte, far *byte, blocks int)
 
-// chromaBlend doubles a row of sums, 16 a block, before and after which lies one more; see blendH2V2.
+// chromaBlend doubles a row of sums, 16 a block, before and after which lies one more; see chromaRow.
 //
 //go:noescape
-func chromaBlend(dst *byte, src *uint16, blocks int)
+func chromaBlend(dst *byte, sums *uint16, blocks int, even uint16, odd uint16)
 
 // idctPair transforms two blocks and stores them side by side; see inverseDCT.
 //

@@ -9,49 +9,99 @@ import "image"
 func jpegToRGB(dst *image.NRGBA, m *image.YCbCr) {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	hs, vs := subsampling(m.SubsampleRatio)
-	cw, ch := (w+hs-1)/hs, (h+vs-1)/vs
-	fancyH := hs == 2 && cw > 2
-	fancyV := vs == 2 && (hs == 1 || fancyH)
+	samples := (h + vs - 1) / vs
 	parallel(h, func(from, to int) {
-		cb, cr := make([]byte, 2*w+16), make([]byte, 2*w+16)
-		sums := make([]int32, cw)
+		c := newChromaRows(w, hs, vs)
 		for y := from; y < to; y++ {
-			near := y / vs
-			next := near
-			if fancyV {
-				if y&1 == 0 {
-					next = max(near-1, 0)
-				} else {
-					next = min(near+1, ch-1)
-				}
-			}
-			for i, plane := range [2][]byte{m.Cb, m.Cr} {
-				out := cb
-				if i == 1 {
-					out = cr
-				}
-				a, b := plane[near*m.CStride:][:cw], plane[next*m.CStride:][:cw]
-				switch {
-				case fancyH && fancyV:
-					blendH2V2(out, a, b, sums)
-				case fancyH:
-					blendH2(out, a)
-				case fancyV:
-					bias := int32(1 + y&1)
-					for x := range a {
-						out[x] = uint8((3*int32(a[x]) + int32(b[x]) + bias) >> 2)
-					}
-				case hs == 1:
-					copy(out, a)
-				default:
-					for x := range w {
-						out[x] = a[x/hs]
-					}
-				}
-			}
-			yccRow(dst.Pix[y*dst.Stride:][:4*w], m.Y[y*m.YStride:][:w], cb, cr)
+			near, far := c.rows(y, samples)
+			near, far = near*m.CStride, far*m.CStride
+			c.convert(y, dst.Pix[y*dst.Stride:][:4*w], m.Y[y*m.YStride:][:w],
+				m.Cb[near:], m.Cb[far:], m.Cr[near:], m.Cr[far:])
 		}
 	})
+}
+
+// chromaRows brings rows of subsampled chroma to full width and converts pixels with them.
+type chromaRows struct {
+	hs, vs               int
+	w                    int // samples in a row
+	horizontal, vertical bool
+	cb, cr               []byte
+	sums                 []uint16 // one more at both ends
+}
+
+// newChromaRows is for a picture of the given width with one sample for hs x vs pixels.
+func newChromaRows(width, hs, vs int) chromaRows {
+	c := chromaRows{hs: hs, vs: vs, w: (width + hs - 1) / hs}
+	c.horizontal = hs == 2 && c.w > 2
+	c.vertical = vs == 2 && (hs == 1 || c.horizontal)
+	c.cb, c.cr = make([]byte, hs*c.w), make([]byte, hs*c.w)
+	c.sums = make([]uint16, c.w+2)
+	return c
+}
+
+// rows tells which rows of chroma, of so many, row y of the picture is made of: the nearer and the farther one.
+func (c *chromaRows) rows(y, count int) (near, far int) {
+	near = y / c.vs
+	switch {
+	case !c.vertical:
+		return near, near
+	case y%2 == 0:
+		return near, max(near-1, 0)
+	default:
+		return near, min(near+1, count-1)
+	}
+}
+
+// convert converts row y, given its luma and the rows of chroma that rows named.
+func (c *chromaRows) convert(y int, dst, luma, cbNear, cbFar, crNear, crFar []byte) {
+	cb := c.widen(y, c.cb, cbNear[:c.w], cbFar[:c.w])
+	cr := c.widen(y, c.cr, crNear[:c.w], crFar[:c.w])
+	if !yccNative(dst, luma, cb, cr) {
+		yccRow(dst, luma, cb, cr)
+	}
+}
+
+// widen gives a row of full width, in out or near.
+func (c *chromaRows) widen(y int, out, near, far []byte) []byte {
+	switch {
+	case c.horizontal:
+		even, odd := uint16(8), uint16(7)
+		if !c.vertical {
+			even, odd = 4, 8 // of four times the sample
+		}
+		if !chromaNative(out, near, far, c.sums, even, odd) {
+			chromaRow(out, near, far, c.sums, even, odd)
+		}
+	case c.vertical:
+		bias := int32(1 + y&1)
+		for x := range near {
+			out[x] = uint8((3*int32(near[x]) + int32(far[x]) + bias) >> 2)
+		}
+	case c.hs == 1:
+		return near
+	default:
+		for x := range out {
+			out[x] = near[x/c.hs]
+		}
+	}
+	return out
+}
+
+// chromaRow doubles a row: each output is 3/4 of the nearer and 1/4 of the farther input, which themselves are 3/4 of near
+// and 1/4 of far. even and odd are what is added to 16 times the outputs before they are cut.
+func chromaRow(out, near, far []byte, sums []uint16, even, odd uint16) {
+	n := len(near)
+	out, far, sums = out[:2*n], far[:n], sums[:n+2]
+	for i, v := range near {
+		sums[i+1] = 3*uint16(v) + uint16(far[i])
+	}
+	sums[0], sums[n+1] = sums[1], sums[n]
+	for i := range n {
+		s := 3 * sums[i+1]
+		out[2*i] = uint8((s + sums[i] + even) >> 4)
+		out[2*i+1] = uint8((s + sums[i+2] + odd) >> 4)
+	}
 }
 
 func subsampling(r image.YCbCrSubsampleRatio) (h, v int) {
@@ -68,42 +118,6 @@ func subsampling(r image.YCbCrSubsampleRatio) (h, v int) {
 		return 4, 2
 	}
 	return 1, 1
-}
-
-// blendH2 doubles a row: each output is 3/4 of the nearer and 1/4 of the farther input, rounded down and up in turn.
-func blendH2(out, in []byte) {
-	n := len(in)
-	out = out[:2*n]
-	out[0] = in[0]
-	out[1] = uint8((3*int32(in[0]) + int32(in[1]) + 2) >> 2)
-	for i := 1; i < n-1; i++ {
-		v := 3 * int32(in[i])
-		out[2*i] = uint8((v + int32(in[i-1]) + 1) >> 2)
-		out[2*i+1] = uint8((v + int32(in[i+1]) + 2) >> 2)
-	}
-	out[2*n-2] = uint8((3*int32(in[n-1]) + int32(in[n-2]) + 1) >> 2)
-	out[2*n-1] = in[n-1]
-}
-
-// blendH2V2 is blendH2 on a row that is first blended from the nearer row (3/4) and the farther (1/4).
-func blendH2V2(out, near, far []byte, sums []int32) {
-	n := len(near)
-	out, far, sums = out[:2*n], far[:n], sums[:n]
-	for i, v := range near {
-		sums[i] = 3*int32(v) + int32(far[i])
-	}
-	out[0] = uint8((4*sums[0] + 8) >> 4)
-	out[1] = uint8((3*sums[0] + sums[1] + 7) >> 4)
-	prev, cur := sums[0], sums[1]
-	for i := 1; i < n-1; i++ {
-		next := sums[i+1]
-		o := out[2*i:][:2]
-		o[0] = uint8((3*cur + prev + 8) >> 4)
-		o[1] = uint8((3*cur + next + 7) >> 4)
-		prev, cur = cur, next
-	}
-	out[2*n-2] = uint8((3*cur + prev + 8) >> 4)
-	out[2*n-1] = uint8((4*cur + 7) >> 4)
 }
 
 // yccRow converts one row with libjpeg's constants in 16-bit fixed point.

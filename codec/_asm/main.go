@@ -324,7 +324,7 @@ func ycc() {
 
 // chromaSums blends two rows of 16 samples at a time into words.
 func chromaSums() {
-	kernel("chromaSums", "dst *uint16, near, far *byte, blocks int", "adds three times near and once far up, 16 samples a block; see blendH2V2.")
+	kernel("chromaSums", "dst *uint16, near, far *byte, blocks int", "adds three times near and once far up, 16 samples a block; see chromaRow.")
 	dst, near, far, n := param("dst"), param("near"), param("far"), param("blocks")
 	Label("block")
 	a, b, c := YMM(), YMM(), YMM()
@@ -345,10 +345,17 @@ func chromaSums() {
 
 // chromaBlend doubles 16 sums at a time.
 func chromaBlend() {
-	even, odd := words("roundEven", 8), words("roundOdd", 7)
-	kernel("chromaBlend", "dst *byte, src *uint16, blocks int",
-		"doubles a row of sums, 16 a block, before and after which lies one more; see blendH2V2.")
-	dst, src, n := param("dst"), param("src"), param("blocks")
+	kernel("chromaBlend", "dst *byte, sums *uint16, blocks int, even, odd uint16",
+		"doubles a row of sums, 16 a block, before and after which lies one more; see chromaRow.")
+	dst, src, n := param("dst"), param("sums"), param("blocks")
+	even, odd := YMM(), YMM()
+	for i, r := range []VecVirtual{even, odd} {
+		m, err := Param([]string{"even", "odd"}[i]).Resolve()
+		if err != nil {
+			panic(err)
+		}
+		VPBROADCASTW(m.Addr, r)
+	}
 	Label("block")
 	a, b, c := YMM(), YMM(), YMM()
 	VMOVDQU(Mem{Base: src}, a)
