@@ -1,0 +1,14 @@
+package video
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// group makes a process the head of a group, and lets it die with the thread that starts it.
+func group(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// kill ends a process and all that it has started.
+func kill(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

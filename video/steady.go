@@ -1,0 +1,177 @@
+package video
+
+import (
+	"image"
+)
+
+// Everything here works on small pictures, all of one size, that the network sees.
+
+// Pictures are compared in square blocks: single pixels are noise.
+const blockSide = 16
+
+// sameBlock and sameMean are the differences, of 255, up to which two pictures show the same: that of the worst block and
+// the mean of all. Camera noise and the grain of a codec stay below, the slowest movement of an outline goes over. Found on
+// clips, see docs/video.md.
+const (
+	sameBlock = 2.5
+	sameMean  = 1.2
+)
+
+// blocks is the mean absolute difference of two pictures in every block, of 255, over the three colours.
+func blocks(a, b *image.NRGBA) []float32 {
+	w, h := a.Rect.Dx(), a.Rect.Dy()
+	bw, bh := (w+blockSide-1)/blockSide, (h+blockSide-1)/blockSide
+	sums := make([]uint32, bw*bh)
+	for y := range h {
+		p, q := a.Pix[y*a.Stride:][:4*w], b.Pix[y*b.Stride:][:4*w]
+		row := sums[y/blockSide*bw:][:bw]
+		for i := range row {
+			from, to := 4*i*blockSide, min(4*(i+1)*blockSide, 4*w)
+			var sum uint32
+			for x := from; x < to; x += 4 {
+				sum += distance(p[x], q[x]) + distance(p[x+1], q[x+1]) + distance(p[x+2], q[x+2])
+			}
+			row[i] += sum
+		}
+	}
+	out := make([]float32, len(sums))
+	for i, sum := range sums {
+		bx, by := i%bw, i/bw
+		n := (min((bx+1)*blockSide, w) - bx*blockSide) * (min((by+1)*blockSide, h) - by*blockSide)
+		out[i] = float32(sum) / float32(3*n)
+	}
+	return out
+}
+
+func distance(a, b uint8) uint32 {
+	d := int32(a) - int32(b)
+	return uint32(max(d, -d))
+}
+
+// same tells whether the differences of two pictures are none that matter.
+func same(blocks []float32) bool {
+	var sum, worst float32
+	for _, v := range blocks {
+		sum += v
+		worst = max(worst, v)
+	}
+	return worst <= sameBlock && sum <= sameMean*float32(len(blocks))
+}
+
+// A cut is a change of the picture that movement does not explain: the colours it consists of are others, or, where they
+// are alike, nearly every block of it has changed a lot.
+const (
+	cutHistogram = 0.45 // share of the pixels whose colour the other picture has not
+	cutBlocks    = 0.85 // share of the blocks that have changed,
+	cutBlock     = 20   // by at least so much
+	cutEither    = 0.25 // and of the pixels with them
+)
+
+// histogram counts the pixels of each of 512 colours.
+func histogram(m *image.NRGBA) *[512]int32 {
+	var h [512]int32
+	for i := 0; i+3 < len(m.Pix); i += 4 {
+		h[int(m.Pix[i]>>5)<<6|int(m.Pix[i+1]>>5)<<3|int(m.Pix[i+2]>>5)]++
+	}
+	return &h
+}
+
+// isCut tells whether a scene ends between two pictures.
+func isCut(a, b *[512]int32, blocks []float32) bool {
+	var differ, all int32
+	for i := range a {
+		all += a[i]
+		differ += max(a[i]-b[i], 0)
+	}
+	share := float32(differ) / float32(max(all, 1))
+	if share >= cutHistogram {
+		return true
+	}
+	changed := 0
+	for _, v := range blocks {
+		if v >= cutBlock {
+			changed++
+		}
+	}
+	return share >= cutEither && float32(changed) >= cutBlocks*float32(len(blocks))
+}
+
+// Smoothing: what a new mask counts for, beside those before it.
+const (
+	stillWeight = 0.22 // where the picture does not change
+	stillBlock  = 2.0  // changes of blocks up to this are noise, of 255;
+	movedBlock  = 9.0  // from this on something moves there, and the new mask counts alone
+)
+
+// steady smooths the masks of a clip in time: an average that forgets fast where the picture moves and slowly where it
+// stands still, which is where flicker shows. It starts anew after a cut. The zero value is ready.
+type steady struct {
+	mask []float32
+	size image.Point
+}
+
+// next takes a mask, and how much each block of its picture differs from the picture before, nil where a scene begins.
+// It returns a mask of its own.
+func (s *steady) next(mask *image.Gray, moved []float32) *image.Gray {
+	size := mask.Rect.Size()
+	out := image.NewGray(mask.Rect)
+	if moved == nil || s.size != size {
+		s.size, s.mask = size, make([]float32, size.X*size.Y)
+		for i, v := range mask.Pix {
+			s.mask[i] = float32(v)
+		}
+		copy(out.Pix, mask.Pix)
+		return out
+	}
+	weights := weigh(moved, size)
+	bw := (size.X + blockSide - 1) / blockSide
+	bh := (size.Y + blockSide - 1) / blockSide
+	line := make([]float32, bw)
+	for y := range size.Y {
+		// Between the middles of the blocks weights are interpolated: steps would show.
+		ya, yb, t := between(y, bh)
+		for i := range line {
+			line[i] = weights[ya*bw+i] + t*(weights[yb*bw+i]-weights[ya*bw+i])
+		}
+		row, old, dst := mask.Pix[y*mask.Stride:], s.mask[y*size.X:][:size.X], out.Pix[y*out.Stride:]
+		for x := range old {
+			xa, xb, u := between(x, bw)
+			w := line[xa] + u*(line[xb]-line[xa])
+			old[x] += w * (float32(row[x]) - old[x])
+			dst[x] = uint8(old[x] + 0.5)
+		}
+	}
+	return out
+}
+
+// weigh is what the new mask counts for in each block. A block beside one that moves may be where it moves to.
+func weigh(moved []float32, size image.Point) []float32 {
+	bw, bh := (size.X+blockSide-1)/blockSide, (size.Y+blockSide-1)/blockSide
+	weights := make([]float32, len(moved))
+	for by := range bh {
+		for bx := range bw {
+			var most float32
+			for y := max(by-1, 0); y < min(by+2, bh); y++ {
+				for x := max(bx-1, 0); x < min(bx+2, bw); x++ {
+					most = max(most, moved[y*bw+x])
+				}
+			}
+			t := min(max((most-stillBlock)/(movedBlock-stillBlock), 0), 1)
+			weights[by*bw+bx] = stillWeight + t*(1-stillWeight)
+		}
+	}
+	return weights
+}
+
+// between is the two blocks whose middles a pixel lies between, and how far it is from the first of them.
+func between(x, n int) (a, b int, t float32) {
+	at := (float32(x)+0.5)/blockSide - 0.5
+	a = int(at)
+	if at < 0 {
+		return 0, 0, 0
+	}
+	if a >= n-1 {
+		return n - 1, n - 1, 0
+	}
+	return a, a + 1, at - float32(a)
+}
