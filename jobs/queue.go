@@ -44,10 +44,13 @@ type record struct {
 	Extras    []File          `json:"extras,omitempty"`
 	Outcomes  []Outcome       `json:"outcomes,omitempty"` // one for each input
 	Error     string          `json:"error,omitempty"`
+	State     json.RawMessage `json:"state,omitempty"` // what the handler needs to go on, see Task.Save
+	Saved     []File          `json:"saved,omitempty"`
 	Attempt   int             `json:"attempt,omitempty"` // of the latest worker; only its writes count
 	Charged   int             `json:"charged,omitempty"` // attempts that were not given back
 	Done      int             `json:"progress_done,omitempty"`
 	Total     int             `json:"progress_total,omitempty"`
+	Rate      float64         `json:"progress_rate,omitempty"`
 	Submitted time.Time       `json:"submitted"`
 	Started   time.Time       `json:"started,omitzero"`
 	Ended     time.Time       `json:"ended,omitzero"`
@@ -64,7 +67,7 @@ func (r *record) lists(key string) bool {
 }
 
 func (r *record) files() []File {
-	files := slices.Concat(r.Inputs, r.Extras)
+	files := slices.Concat(r.Inputs, r.Extras, r.Saved)
 	for _, o := range r.Outcomes {
 		files = append(files, o.Results...)
 	}
@@ -266,6 +269,7 @@ type Status struct {
 	Error     string    // of the job as a whole, fit for the client
 	Done      int       // of Total; inputs unless the handler counts something else
 	Total     int
+	Rate      float64 // of Done a second, lately; zero: not known
 	Attempts  int
 	Submitted time.Time
 	Started   time.Time // zero: not yet
@@ -299,7 +303,7 @@ func (s *Service) Status(ctx context.Context, id string) (Status, error) {
 func statusOf(r *record) Status {
 	return Status{
 		ID: r.ID, Kind: r.Kind, Phase: r.Phase, Options: r.Options, Inputs: r.Inputs, Outcomes: r.Outcomes, Error: r.Error,
-		Done: r.Done, Total: r.Total, Attempts: r.Attempt,
+		Done: r.Done, Total: r.Total, Rate: r.Rate, Attempts: r.Attempt,
 		Submitted: r.Submitted, Started: r.Started, Ended: r.Ended, Expires: r.Expires,
 	}
 }

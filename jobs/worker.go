@@ -176,7 +176,7 @@ func (s *Service) begin(q *queue, id string, log *slog.Logger) (*Task, error) {
 	}
 	if exhausted {
 		log.Error("a job was given up: no attempt came back", "attempts", r.Charged)
-		s.remove(ctx, slices.Concat(r.Inputs, r.Extras)...)
+		s.remove(ctx, slices.Concat(r.Inputs, r.Extras, r.Saved)...)
 		s.observeEnd(r)
 		return nil, errEnded
 	}
@@ -260,7 +260,7 @@ func (s *Service) settle(t *Task, m jetstream.Msg, err, cause error) {
 		// Looked at again, the job has ended, and this is all there is left to do.
 		log.Warn("job store: the end of a job cannot be told yet", "error", err.Error())
 		_ = m.NakWithDelay(s.backoff(charged))
-		s.remove(ctx, slices.Concat(r.Inputs, r.Extras)...)
+		s.remove(ctx, slices.Concat(r.Inputs, r.Extras, r.Saved)...)
 		s.observeEnd(r)
 		return
 	}
@@ -270,7 +270,7 @@ func (s *Service) settle(t *Task, m jetstream.Msg, err, cause error) {
 	if err := m.DoubleAck(acked); err != nil {
 		log.Debug("job store: the end of a job is not acknowledged", "error", err.Error())
 	}
-	s.remove(ctx, slices.Concat(r.Inputs, r.Extras)...)
+	s.remove(ctx, slices.Concat(r.Inputs, r.Extras, r.Saved)...)
 	s.observeEnd(r)
 }
 
@@ -323,8 +323,11 @@ type Task struct {
 	outcomes []Outcome
 	created  map[string]File // not yet results
 	beat     time.Time       // of the last sign of life
+	state    json.RawMessage // as it was last saved
+	saved    []File
 	done     int
 	total    int
+	rate     float64
 	counted  bool // by the handler
 	written  bool
 }
@@ -332,7 +335,7 @@ type Task struct {
 func newTask(s *Service, r *record) *Task {
 	return &Task{
 		s: s, id: r.ID, kind: r.Kind, attempt: r.Attempt, last: r.Charged >= s.cfg.MaxAttempts, options: r.Options, inputs: r.Inputs, extras: r.Extras,
-		outcomes: r.Outcomes, created: map[string]File{}, beat: time.Now(), written: true,
+		outcomes: r.Outcomes, state: r.State, saved: r.Saved, created: map[string]File{}, beat: time.Now(), written: true,
 	}
 }
 
@@ -429,6 +432,53 @@ func (t *Task) outcome(ctx context.Context, input int, o Outcome) error {
 	return nil
 }
 
+// Save keeps what another attempt needs to go on should this one break off: a state that only the handler understands,
+// which replaces the one from before, and further files, which live until the job ends and are nobody else's to read.
+func (t *Task) Save(ctx context.Context, state json.RawMessage, files ...File) error {
+	t.Heartbeat()
+	r, err := t.s.change(ctx, t.id, t.own(func(r *record) error {
+		r.State, r.Saved = state, append(slices.Clip(r.Saved), files...)
+		return nil
+	}))
+	if err != nil {
+		t.lost(err)
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state, t.saved = r.State, r.Saved
+	for _, f := range files {
+		delete(t.created, f.Key)
+	}
+	return nil
+}
+
+// Saved is what was kept with Save, in this attempt and those before: the latest state, and all files.
+func (t *Task) Saved() (state json.RawMessage, files []File) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state, slices.Clone(t.saved)
+}
+
+// Forget removes what was kept with Save: it is no longer needed.
+func (t *Task) Forget(ctx context.Context) error {
+	var gone []File
+	_, err := t.s.change(ctx, t.id, t.own(func(r *record) error {
+		gone = r.Saved
+		r.State, r.Saved = nil, nil
+		return nil
+	}))
+	if err != nil {
+		t.lost(err)
+		return err
+	}
+	t.mu.Lock()
+	t.state, t.saved = nil, nil
+	t.mu.Unlock()
+	t.s.remove(ctx, gone...)
+	return nil
+}
+
 // own lets a change through as long as the job is this attempt's.
 func (t *Task) own(apply func(*record) error) func(*record) error {
 	return func(r *record) error {
@@ -463,6 +513,13 @@ func (t *Task) Progress(done, total int) {
 	t.done, t.total, t.counted, t.written = done, total, true, false
 }
 
+// Rate tells how fast Progress goes, in its units a second. It is written down with it.
+func (t *Task) Rate(perSecond float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rate = perSecond
+}
+
 // Heartbeat is a sign of life from a handler that has nothing else to report: one that gives none for as long as
 // Config.Stall says is stopped.
 func (t *Task) Heartbeat() {
@@ -475,6 +532,12 @@ func (t *Task) stalled() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return time.Since(t.beat) > t.s.cfg.Stall
+}
+
+func (t *Task) pace() float64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rate
 }
 
 // progress is how far the job is, given its record.
@@ -502,6 +565,7 @@ func (t *Task) look(ctx context.Context) {
 	if news {
 		_, err = t.s.change(ctx, t.id, t.own(func(r *record) error {
 			r.Done, r.Total = t.progress(r)
+			r.Rate = t.pace()
 			return nil
 		}))
 	} else {
