@@ -30,6 +30,7 @@ type ServeCmd struct {
 	PhotoRoom     config.Pictures `kong:"embed,prefix='photoroom-',set='max_pixels=36000000',set='max_file=30MB',set='max_request=32MB'"`
 	Fetch         config.Fetch    `embed:""`
 	Jobs          config.Jobs     `embed:""`
+	Webhooks      config.Webhooks `embed:"" prefix:"webhook-"`
 
 	BackgroundRemoverAI config.BackgroundRemoverAI `embed:"" prefix:"backgroundremoverai-"`
 	Ximilar             config.Ximilar             `embed:"" prefix:"ximilar-"`
@@ -41,7 +42,8 @@ type ServeCmd struct {
 func (c *ServeCmd) validate() error {
 	return errors.Join(c.Server.Validate(), c.Access.Validate(), c.API4AI.Validate("api4ai-"), c.RemoveBG.Validate("removebg-"),
 		c.APISphere.Validate("apisphere-"), c.Rembg.Validate("rembg-"), c.PhotoRoom.Validate("photoroom-"), c.Fetch.Validate(),
-		c.BackgroundRemoverAI.Validate("backgroundremoverai-"), c.Ximilar.Validate("ximilar-"), c.Jobs.Validate(), c.Inference.Validate())
+		c.BackgroundRemoverAI.Validate("backgroundremoverai-"), c.Ximilar.Validate("ximilar-"), c.Jobs.Validate(), c.Webhooks.Validate(),
+		c.Inference.Validate())
 }
 
 // Run serves. The port is open before the network is loaded: /healthz answers at once, /readyz says no until then, and
@@ -58,12 +60,16 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	hooks, err := newHooks(c.Webhooks, c.Fetch)
+	if err != nil {
+		return &usageError{err}
+	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.Addr, err)
 	}
 	recorder := metrics.New(metrics.Build{Version: p.Version, Model: c.Model, Precision: c.Precision})
-	service, err := openJobs(ctx, c.Jobs, recorder, log)
+	service, err := openJobs(ctx, c.Jobs, c.Webhooks, recorder, log)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -83,10 +89,15 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 			return errors.Join(err, l.Close())
 		}
 	}
+	if hooks != nil {
+		if err := service.StartCalls(callWorkers, hooks.Deliver); err != nil && !errors.Is(err, jobs.ErrUnavailable) {
+			return errors.Join(err, l.Close())
+		}
+	}
 	server, err := handlers.New(handlers.Config{
 		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
 		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
-		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, PublicURL: c.Jobs.PublicURL,
+		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, Webhooks: hooks, PublicURL: c.Jobs.PublicURL,
 		Metrics: recorder, Log: log, Checks: []handlers.Check{
 			{Name: "model", Run: engine.check},
 			{Name: "jobs", Run: service.Healthy, Optional: c.Jobs.NATSURL == ""},

@@ -193,6 +193,21 @@ func (j Jobs) Validate() error {
 	return nil
 }
 
+// Webhooks says how clients' servers are told of what is done.
+type Webhooks struct {
+	Secret    string `env:"CUTOUT_WEBHOOK_SECRET" placeholder:"SECRET" help:"Secret that signs the calls to clients' servers, at least 16 bytes, or whsec_ and base64. Without it nobody is called back."`
+	AllowHTTP bool   `name:"allow-http" env:"CUTOUT_WEBHOOK_ALLOW_HTTP" help:"Call URLs without TLS too."`
+	Attempts  int    `default:"12" env:"CUTOUT_WEBHOOK_ATTEMPTS" help:"Attempts at a call, the second after 5 seconds, each further one after twice as long, at most an hour."`
+}
+
+// Validate reports the first setting that cannot work. The secret is looked at where it is used.
+func (w Webhooks) Validate() error {
+	if w.Attempts < 1 || w.Attempts > 100 {
+		return fmt.Errorf("--webhook-attempts %d: must be from 1 to 100", w.Attempts)
+	}
+	return nil
+}
+
 // Fetch says which pictures named by URL are fetched, and at what cost.
 type Fetch struct {
 	Allow       []netip.Prefix `name:"fetch-allow" env:"CUTOUT_FETCH_ALLOW" placeholder:"CIDR" help:"Private range that URLs may point to, on any port (repeatable)."`

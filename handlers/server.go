@@ -31,6 +31,7 @@ import (
 	"cutout/handlers/photoroom"
 	"cutout/handlers/rembg"
 	"cutout/handlers/removebg"
+	"cutout/handlers/webhook"
 	"cutout/handlers/ximilar"
 	"cutout/jobs"
 	"cutout/metrics"
@@ -48,8 +49,9 @@ type Config struct {
 
 	BackgroundRemoverAI config.BackgroundRemoverAI
 	Ximilar             config.Ximilar
-	Jobs                *jobs.Service // nil: the dialects that need it are not served
-	PublicURL           string        // under which clients reach the server; empty: each request tells
+	Jobs                *jobs.Service  // nil: the dialects that need it are not served
+	Webhooks            *webhook.Hooks // nil: nobody is called back
+	PublicURL           string         // under which clients reach the server; empty: each request tells
 
 	Version   string // of the API, as vX.Y.Z
 	OpenAPI   []byte // the contract, as YAML
@@ -123,8 +125,8 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Jobs != nil {
 		s.routes = slices.Concat(s.routes,
 			files.Routes(),
-			backgroundremoverai.New(cfg.BackgroundRemoverAI, cfg.Jobs).Routes(),
-			ximilar.New(cfg.Ximilar, cfg.Jobs, files, cfg.Processor, cfg.Fetcher).Routes(),
+			backgroundremoverai.New(cfg.BackgroundRemoverAI, cfg.Jobs, cfg.Webhooks).Routes(),
+			ximilar.New(cfg.Ximilar, cfg.Jobs, files, cfg.Webhooks, cfg.Processor, cfg.Fetcher).Routes(),
 		)
 	}
 

@@ -16,14 +16,16 @@ const (
 	QueueOldest        = "cutout_queue_oldest_seconds"
 	StoreBytes         = "cutout_store_bytes"
 	StoreUp            = "cutout_store_up"
+	WebhooksTotal      = "cutout_webhooks_total"
+	WebhooksWaiting    = "cutout_webhooks_waiting"
 )
 
 var jobBuckets = []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
 
 // Jobs records what becomes of jobs. Its methods fit the observer of package jobs.
 type Jobs struct {
-	submitted, retried *prometheus.CounterVec
-	duration           *prometheus.HistogramVec
+	submitted, retried, called *prometheus.CounterVec
+	duration                   *prometheus.HistogramVec
 }
 
 // JobStats is a moment's view of the job store.
@@ -31,6 +33,7 @@ type JobStats struct {
 	Waiting, Running map[string]int       // by kind
 	Oldest           map[string]time.Time // submission of the oldest job that has not ended, by kind
 	Bytes            int64                // of files
+	Calls            int                  // to clients' servers that are to be made, now or again
 }
 
 // NewJobs adds the metrics of jobs. read is asked whenever the metrics are.
@@ -46,11 +49,15 @@ func (m *Metrics) NewJobs(read func(context.Context) (JobStats, error)) *Jobs {
 			Name: JobDuration, Help: "Time from the submission of a job to its end in this process, by kind and outcome.", Buckets: jobBuckets,
 		}, []string{"kind", "outcome"}),
 	}
+	j.called = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: WebhooksTotal, Help: "Calls to clients' servers by this process, by outcome: delivered, retried or failed for good.",
+	}, []string{"outcome"})
 	gauge := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	m.registry.MustRegister(j.submitted, j.retried, j.duration, &jobStore{
+	m.registry.MustRegister(j.submitted, j.retried, j.duration, j.called, &jobStore{
 		read:   read,
+		calls:  gauge(WebhooksWaiting, "Calls to clients' servers that are to be made, now or again."),
 		depth:  gauge(QueueDepth, "Jobs in the queue, by kind and whether a worker has them.", "kind", "state"),
 		oldest: gauge(QueueOldest, "Age of the oldest job that has not ended, by kind.", "kind"),
 		bytes:  gauge(StoreBytes, "Bytes that uploads and results take in the store."),
@@ -70,10 +77,13 @@ func (j *Jobs) Ended(kind, outcome string, took time.Duration) {
 	j.duration.WithLabelValues(kind, outcome).Observe(took.Seconds())
 }
 
+// Called counts an attempt at a call to a client's server: "delivered", "retried" or "failed".
+func (j *Jobs) Called(outcome string) { j.called.WithLabelValues(outcome).Inc() }
+
 // jobStore asks the store when it is collected.
 type jobStore struct {
-	read                     func(context.Context) (JobStats, error)
-	depth, oldest, bytes, up *prometheus.Desc
+	read                            func(context.Context) (JobStats, error)
+	depth, oldest, bytes, calls, up *prometheus.Desc
 }
 
 // statsTimeout bounds the asking, so that a store that hangs holds up no other metric.
@@ -81,7 +91,7 @@ const statsTimeout = 2 * time.Second
 
 // Describe implements prometheus.Collector.
 func (s *jobStore) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.depth, s.oldest, s.bytes, s.up} {
+	for _, d := range []*prometheus.Desc{s.depth, s.oldest, s.bytes, s.calls, s.up} {
 		out <- d
 	}
 }
@@ -100,6 +110,7 @@ func (s *jobStore) Collect(out chan<- prometheus.Metric) {
 	}
 	send(s.up, 1)
 	send(s.bytes, float64(st.Bytes))
+	send(s.calls, float64(st.Calls))
 	for kind, n := range st.Waiting {
 		send(s.depth, float64(n), kind, "waiting")
 		send(s.depth, float64(st.Running[kind]), kind, "running")

@@ -16,6 +16,7 @@ import (
 	"cutout/config"
 	"cutout/handlers/dialect"
 	"cutout/handlers/hosted"
+	"cutout/handlers/webhook"
 	"cutout/jobs"
 	"cutout/metrics"
 )
@@ -28,12 +29,15 @@ const Kind = "image"
 
 // API is the dialect.
 type API struct {
-	cfg  config.BackgroundRemoverAI
-	jobs *jobs.Service
+	cfg   config.BackgroundRemoverAI
+	jobs  *jobs.Service
+	hooks *webhook.Hooks
 }
 
-// New builds the dialect.
-func New(cfg config.BackgroundRemoverAI, j *jobs.Service) *API { return &API{cfg: cfg, jobs: j} }
+// New builds the dialect. hooks may be nil: nobody is called back then.
+func New(cfg config.BackgroundRemoverAI, j *jobs.Service, hooks *webhook.Hooks) *API {
+	return &API{cfg: cfg, jobs: j, hooks: hooks}
+}
 
 // fieldUUID names a job in polls.
 const fieldUUID = "uuid"
@@ -101,6 +105,10 @@ func (a *API) convert(w http.ResponseWriter, r *dialect.Request) error {
 		return err
 	}
 	o, err := parse(form)
+	callback, _ := form.Get(webhook.Field)
+	if err == nil && callback.Text() != "" {
+		err = a.hooks.Check(callback.Text())
+	}
 	if err == nil && len(in.pictures) == 0 && in.problem == nil {
 		err = badRequest(dialect.ReasonMissingImage, "No file was sent: send one or more as files.")
 	}
@@ -117,7 +125,7 @@ func (a *API) convert(w http.ResponseWriter, r *dialect.Request) error {
 	if err != nil {
 		return err
 	}
-	sub := jobs.Submission{Kind: Kind, Options: options, Inputs: in.pictures}
+	sub := jobs.Submission{Kind: Kind, Options: options, Inputs: in.pictures, Callback: callback.Text()}
 	if o.Background == backgroundImage {
 		sub.Extras = []jobs.File{in.background}
 	} else {
@@ -247,6 +255,14 @@ func stateOf(st jobs.Status) state {
 		reply.Errors = append(reply.Errors, st.Error)
 	}
 	return reply
+}
+
+// Callback words the end of a job for a client's server: the reply to a poll, with the id of the job before it.
+func Callback(st jobs.Status) ([]byte, error) {
+	return json.Marshal(struct {
+		accepted
+		state
+	}{accepted{st.ID}, stateOf(st)})
 }
 
 // nameOf is the name under which a client knows a file it sent.

@@ -9,6 +9,7 @@ import (
 	"cutout/codec"
 	"cutout/handlers/dialect"
 	"cutout/handlers/upload"
+	"cutout/handlers/webhook"
 	"cutout/pipeline"
 )
 
@@ -29,7 +30,7 @@ const (
 
 var fields = append([]string{
 	fieldConvert, fieldLang, fieldModel, fieldMatting, fieldForeground, fieldBackground, fieldErode, fieldBaseSize, fieldOnlyMask,
-	fieldBgType, fieldBgColor, "files", "file",
+	fieldBgType, fieldBgColor, webhook.Field, "files", "file",
 }, backgroundFields...)
 
 // What is below the subject.

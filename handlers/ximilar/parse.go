@@ -13,6 +13,7 @@ import (
 
 	"cutout/codec"
 	"cutout/handlers/dialect"
+	"cutout/handlers/webhook"
 	"cutout/pipeline"
 )
 
@@ -43,7 +44,10 @@ const (
 )
 
 // request is a body that was read.
-type request struct{ records []record }
+type request struct {
+	records  []record
+	callback string // URL that is told the reply too; empty: none
+}
 
 // record is one picture to be done.
 type record struct {
@@ -79,6 +83,9 @@ func parse(body []byte, isJSON bool, maxRecords int) (request, error) {
 		return request{}, refuse(dialect.ReasonBadParameter, problem)
 	}
 	var req request
+	if !text(top[webhook.Field], &req.callback) {
+		return request{}, refuse(dialect.ReasonBadParameter, "The field "+webhook.Field+" must be a string.")
+	}
 	for _, r := range raw {
 		req.records = append(req.records, parseRecord(r, all))
 	}

@@ -18,6 +18,7 @@ import (
 	"cutout/handlers/dialect"
 	"cutout/handlers/hosted"
 	"cutout/handlers/upload"
+	"cutout/handlers/webhook"
 	"cutout/jobs"
 	"cutout/metrics"
 	"cutout/pipeline"
@@ -32,14 +33,15 @@ type API struct {
 	limits    codec.Limits
 	jobs      *jobs.Service
 	hosted    *hosted.API
+	hooks     *webhook.Hooks
 	processor dialect.Processor
 	fetcher   dialect.Fetcher
 }
 
-// New builds the dialect.
-func New(cfg config.Ximilar, j *jobs.Service, h *hosted.API, p dialect.Processor, f dialect.Fetcher) *API {
+// New builds the dialect. hooks may be nil: nobody is called back then.
+func New(cfg config.Ximilar, j *jobs.Service, h *hosted.API, hooks *webhook.Hooks, p dialect.Processor, f dialect.Fetcher) *API {
 	return &API{
-		cfg: cfg, jobs: j, hosted: h, processor: p, fetcher: f,
+		cfg: cfg, jobs: j, hosted: h, hooks: hooks, processor: p, fetcher: f,
 		limits: codec.Limits{MaxBytes: int64(cfg.MaxFile), MaxPixels: cfg.MaxPixels},
 	}
 }
@@ -78,6 +80,11 @@ func (a *API) removebg(w http.ResponseWriter, r *dialect.Request, quality pipeli
 	if err != nil {
 		return err
 	}
+	if in.callback != "" {
+		if err := a.hooks.Check(in.callback); err != nil {
+			return err
+		}
+	}
 	// A store that takes nothing is told before anything is computed.
 	if err := a.jobs.Healthy(r.Context()); err != nil {
 		return jobError(err)
@@ -106,11 +113,21 @@ func (a *API) removebg(w http.ResponseWriter, r *dialect.Request, quality pipeli
 		return jobError(err)
 	}
 	defer r.Record.Time(metrics.StageWrite)()
-	return writeJSON(w, http.StatusOK, reply{
+	answer := reply{
 		Records:    out,
 		Status:     status{Code: http.StatusOK, Text: textOK, RequestID: requestID, ProcID: newID()},
 		Statistics: statistics{Time: time.Since(start).Seconds()},
-	})
+	}
+	if in.callback != "" {
+		body, err := marshal(answer)
+		if err != nil {
+			return err
+		}
+		if _, err := a.jobs.Call(r.Context(), in.callback, body); err != nil {
+			return jobError(err)
+		}
+	}
+	return writeJSON(w, http.StatusOK, answer)
 }
 
 func jobError(err error) error {
@@ -321,14 +338,22 @@ func fail(w http.ResponseWriter, e *dialect.Error) {
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) error {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	body, err := marshal(v)
+	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, err := w.Write(bytes.TrimSuffix(body.Bytes(), []byte("\n")))
+	_, err = w.Write(body)
 	return err
+}
+
+func marshal(v any) ([]byte, error) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(body.Bytes(), []byte("\n")), nil
 }
