@@ -107,6 +107,15 @@ func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, er
 	}
 	info, err := codec.Inspect(data, o.Limits)
 	if err != nil {
+// IdleBytes is what the networks keep for their next runs, weights not counted.
+func (p *Pipeline) IdleBytes() int64 {
+	sum := p.network.model.IdleBytes()
+	if p.people != nil {
+		sum += p.people.model.IdleBytes()
+	}
+	return sum
+}
+
 		return nil, err // costs next to nothing, so it waits for nobody
 	}
 	start := time.Now()
