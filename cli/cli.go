@@ -43,6 +43,9 @@ type commands struct {
 	Weights WeightsCmd `cmd:"" help:"List and verify the networks."`
 	Keys    KeysCmd    `cmd:"" help:"Make API keys."`
 	Version VersionCmd `cmd:"" help:"Print the version."`
+
+	Completion CompletionCmd `cmd:"" help:"Print a script that completes commands, flags and values in a shell."`
+	Man        ManCmd        `cmd:"" help:"Print the manual page."`
 }
 
 // usageError is a setting or a combination of them that cannot work.
