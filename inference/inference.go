@@ -65,6 +65,23 @@ func (m *Model) Inputs() []graph.ValueInfo { return m.graph.Inputs }
 // Outputs returns the declared graph outputs.
 func (m *Model) Outputs() []graph.ValueInfo { return m.graph.Outputs }
 
+// Bytes returns how much memory the model holds: its weights as they came, as its plans want them, and a run's arena for
+// each plan. Runs at the same time need an arena each.
+func (m *Model) Bytes() int64 {
+	total := m.weights.Bytes()
+	for _, t := range m.graph.Initializers {
+		total += int64(t.Len()) * int64(t.DType().Size())
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.plans {
+		if p.plan != nil {
+			total += int64(p.plan.ArenaBytes())
+		}
+	}
+	return total
+}
+
 // RunOptions chooses what a run yields and what it may use.
 type RunOptions struct {
 	Threads int      // goroutines to use at most; 0 is one per processor

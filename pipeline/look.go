@@ -38,14 +38,14 @@ const (
 // look shows the photo to the network and, unless the quality is Fast or the first answer is past doubt, once more:
 // from near, where it is unsure what the subject is, else mirrored. Precise looks from near mirrored too.
 func (j *job) look(ctx context.Context) error {
-	n := j.p.network
+	n := j.network
 	stretch := n.entry.Output.Stretch
 	small := n.shrink(j.photo)
 	first, err := n.score(ctx, small, j.threads())
 	if err != nil {
 		return err
 	}
-	j.result.Score, j.result.Model = first.max, n.entry.Name
+	j.result.Score = first.max
 	if first.max < nothingFound {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (j *job) look(ctx context.Context) error {
 	if j.o.Quality == Fast {
 		return nil
 	}
-	if j.o.Subject == Human && j.p.people != nil {
+	if j.o.Subject == Human && j.people != nil {
 		done, err := j.lookForPeople(ctx, small, first)
 		if done || err != nil {
 			return err
@@ -97,7 +97,7 @@ const fewPeople = 0.02
 // lookForPeople averages what the network says of the photo and of its mirror image with what the one for people says of
 // both. Where that one finds nobody nothing is done.
 func (j *job) lookForPeople(ctx context.Context, small *image.NRGBA, first *scores) (done bool, err error) {
-	n, people := j.p.network, j.p.people
+	n, people := j.network, j.people
 	face := people.shrink(j.photo)
 	straight, err := people.score(ctx, face, j.threads())
 	if err != nil {

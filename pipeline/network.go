@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"image"
 	"math"
@@ -14,8 +16,9 @@ import (
 
 // network is a loaded segmentation model with the preparation its catalogue entry asks for.
 type network struct {
-	entry weights.Entry
-	model *inference.Model
+	entry   weights.Entry
+	version string // head of the SHA-256 of its file
+	model   *inference.Model
 }
 
 // scores is what a network says of a picture, before it is stretched to a mask.
@@ -25,23 +28,29 @@ type scores struct {
 	min, max      float32
 }
 
-// loadNetwork verifies, decodes and warms a network of the catalogue, so that the first request finds it compiled.
-func loadNetwork(ctx context.Context, name, dir, cpu string, threads int) (*network, error) {
-	entry, ok := weights.Lookup(name)
-	if !ok {
-		return nil, fmt.Errorf("pipeline: no network %q in the catalogue", name)
-	}
+// loadNetwork verifies, decodes and warms a network, so that the first request finds it compiled.
+func loadNetwork(ctx context.Context, entry weights.Entry, dir, cpu string, threads int) (*network, error) {
 	data, err := entry.LoadFrom(dir)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: %w", err)
 	}
+	if entry.SHA256 == "" {
+		sum := sha256.Sum256(data)
+		entry.SHA256 = hex.EncodeToString(sum[:])
+	}
 	model, err := inference.Load(data, inference.Config{CPU: cpu})
 	if err != nil {
-		return nil, fmt.Errorf("pipeline: network %s: %w", name, err)
+		return nil, fmt.Errorf("pipeline: network %s: %w", entry.Name, err)
 	}
-	n := &network{entry: entry, model: model}
+	if entry.Input.Name == "" && len(model.Inputs()) > 0 {
+		entry.Input.Name = model.Inputs()[0].Name
+	}
+	if entry.Output.Name == "" && len(model.Outputs()) > 0 {
+		entry.Output.Name = model.Outputs()[0].Name
+	}
+	n := &network{entry: entry, version: entry.Version(), model: model}
 	if _, err := n.run(ctx, image.NewNRGBA(image.Rect(0, 0, 16, 16)), threads); err != nil {
-		return nil, fmt.Errorf("pipeline: network %s: %w", name, err)
+		return nil, fmt.Errorf("pipeline: network %s: %w", entry.Name, err)
 	}
 	return n, nil
 }
@@ -124,6 +133,13 @@ func (n *network) read(t *tensor.Tensor) (*scores, error) {
 		}
 	} else {
 		s.values = v[n.entry.Output.Channel*w*h:][:w*h]
+	}
+	if n.entry.Output.Sigmoid {
+		logits := s.values // those of the network are not ours to change
+		s.values = make([]float32, len(logits))
+		for i, x := range logits {
+			s.values[i] = float32(1 / (1 + math.Exp(-float64(x))))
+		}
 	}
 	s.min, s.max = float32(math.Inf(1)), float32(math.Inf(-1))
 	for _, x := range s.values {

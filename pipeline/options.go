@@ -56,7 +56,9 @@ type Options struct {
 	Output     Output              // zero: Cutout
 	Quality    Quality             // zero: the pipeline's default
 	Subject    Subject             // zero: Universal
-	Model      string              // wanted, by its catalogue name; one that is not loaded is served by the pipeline's own
+	Model      string              // wanted, by its name in the catalogue; where it is not installed the pipeline's own serves
+	Exact      bool                // no other network than Model may serve
+	Version    string              // head of the SHA-256 that Model's file must have where Exact is set; empty: any
 	Matting    *MattingOptions     // how Precise mattes; nil: the pipeline's own way
 	Region     *Region             // nil: the whole picture
 	Clean      bool                // open, smooth and binarise the mask, as rembg's post-processing does
@@ -114,6 +116,8 @@ type Result struct {
 	Full          image.Point  // what Canvas would be without Options.MaxPixels
 	Objects       []Object     // the first is the whole subject; empty when nothing was found
 	Model         string       // catalogue name of the network that found it
+	Version       string       // of that network: the head of its file's SHA-256
+	Asked         string       // Options.Model where another network has served; else empty
 	Score         float32      // largest raw score of the network, 0..1; low means nothing was found
 	Stages        []Stage      // in the order they ran
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -26,6 +27,10 @@ type Config struct {
 	Quality    Quality // where a request names none; empty is Balanced
 
 	Admission *admission.Controller // nil: one that refuses nobody
+
+	Models []string     // loaded at once and for good, beside Model
+	Limits ModelLimits  // of what else requests may ask for
+	Log    *slog.Logger // told of networks that are loaded and let go; may be nil
 }
 
 // Pipeline takes pictures apart. It is safe for concurrent use.
@@ -33,6 +38,7 @@ type Pipeline struct {
 	cfg     Config
 	network *network
 	people  *network // asked as well where the subject is human; nil beside networks that do not need it
+	models  *models  // the others
 }
 
 // nothingFound is the largest raw score under which a picture shows no subject. U²-Net's scores stay under 0.06 on flat and
@@ -59,13 +65,39 @@ func New(ctx context.Context, cfg Config) (*Pipeline, error) {
 			return nil, err
 		}
 	}
-	n, err := loadNetwork(ctx, cfg.Model, cfg.WeightsDir, cfg.CPU, cfg.Threads)
+	load := func(ctx context.Context, e weights.Entry) (*network, error) {
+		return loadNetwork(ctx, e, cfg.WeightsDir, cfg.CPU, cfg.Threads)
+	}
+	find := func(name string) (weights.Entry, error) {
+		e, err := weights.Find(cfg.WeightsDir, name)
+		if errors.Is(err, weights.ErrUnknown) {
+			return e, fmt.Errorf("pipeline: no network %q in the catalogue", name)
+		}
+		return e, err
+	}
+	entry, err := find(cfg.Model)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pipeline{cfg: cfg, network: n}
+	p := &Pipeline{cfg: cfg, models: newModels(cfg.WeightsDir, cfg.Limits, cfg.Log, load)}
+	if p.network, err = load(ctx, entry); err != nil {
+		return nil, err
+	}
 	if cfg.Model == weights.Default { // measured with this one alone
-		if p.people, err = loadNetwork(ctx, weights.People, cfg.WeightsDir, cfg.CPU, cfg.Threads); err != nil {
+		people, _ := weights.Lookup(weights.People)
+		if p.people, err = load(ctx, people); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range cfg.Models {
+		if name == cfg.Model {
+			continue
+		}
+		entry, err := find(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.models.pin(ctx, entry); err != nil {
 			return nil, err
 		}
 	}
@@ -75,6 +107,15 @@ func New(ctx context.Context, cfg Config) (*Pipeline, error) {
 // Model returns the name of the network in use.
 func (p *Pipeline) Model() string { return p.network.entry.Name }
 
+// IdleBytes is what the networks keep for their next runs, weights not counted.
+func (p *Pipeline) IdleBytes() int64 {
+	sum := p.network.model.IdleBytes() + p.models.idleBytes()
+	if p.people != nil {
+		sum += p.people.model.IdleBytes()
+	}
+	return sum
+}
+
 // Kernels returns the name of the kernel set in use.
 func (p *Pipeline) Kernels() string { return p.network.model.Kernels() }
 
@@ -83,6 +124,8 @@ type job struct {
 	p          *Pipeline
 	o          Options
 	data       []byte
+	network    *network        // that finds the subject
+	people     *network        // asked as well where the subject is human; may be nil
 	threads    func() int      // how many cores the next step may use
 	photo      *image.NRGBA    // in the colours of the file until the network has seen it, as its like have in training
 	colours    *codec.Colours  // leads from those to sRGB
@@ -100,24 +143,20 @@ type job struct {
 //
 // Errors: *codec.LimitError or one wrapping codec.ErrUndecodable for the main picture, *BackgroundError around either
 // for the background, *RegionError, ErrOption for an unknown option, *admission.Error for a request that cannot be served
-// in time, ctx's error where ctx ends first.
+// in time, *ModelError where a network is asked for exactly and cannot serve, ctx's error where ctx ends first.
 func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, error) {
 	if err := o.complete(p.cfg); err != nil {
 		return nil, err
 	}
 	info, err := codec.Inspect(data, o.Limits)
 	if err != nil {
-// IdleBytes is what the networks keep for their next runs, weights not counted.
-func (p *Pipeline) IdleBytes() int64 {
-	sum := p.network.model.IdleBytes()
-	if p.people != nil {
-		sum += p.people.model.IdleBytes()
-	}
-	return sum
-}
-
 		return nil, err // costs next to nothing, so it waits for nobody
 	}
+	n, release, err := p.choose(ctx, &o)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	start := time.Now()
 	lease, err := p.cfg.Admission.Enter(ctx, demand(info, len(data), &o))
 	if err != nil {
@@ -127,7 +166,14 @@ func (p *Pipeline) IdleBytes() int64 {
 	defer func() { lease.Release(done) }()
 	// All cores for a request alone, one where each has a request; it may change from step to step.
 	threads := func() int { return min(p.cfg.Threads, lease.Threads()) }
-	j := &job{p: p, o: o, data: data, threads: threads}
+	j := &job{p: p, o: o, data: data, network: n, threads: threads}
+	if n == p.network {
+		j.people = p.people
+	}
+	j.result.Model, j.result.Version = n.entry.Name, n.version
+	if o.Model != "" && o.Model != n.entry.Name {
+		j.result.Asked = o.Model
+	}
 	j.result.Stages = append(j.result.Stages, Stage{Name: StageWait, Start: start, Duration: lease.Waited})
 	for _, s := range []struct {
 		name string

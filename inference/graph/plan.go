@@ -101,6 +101,17 @@ func (w *Weights) get(t *tensor.Tensor, form string, f func() []float32) []float
 	return v
 }
 
+// Bytes returns the size of all derived forms.
+func (w *Weights) Bytes() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var total int64
+	for _, v := range w.m {
+		total += 4 * int64(len(v))
+	}
+	return total
+}
+
 // Compile plans an analysed graph: it fuses, picks kernels and layouts, and lays the buffers out in one arena.
 func Compile(a *Analysis, set *kernels.Set, weights *Weights) (*Plan, error) {
 	c := &compiler{plan: &Plan{kernels: set, free: make(chan *exec, runtime.GOMAXPROCS(0))}, weights: weights, places: map[*Value]*place{}, done: map[*Call]bool{}}
