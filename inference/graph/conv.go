@@ -52,12 +52,29 @@ func (c *compiler) lowerConv(call *Call) bool {
 		c.pointwiseConv(call, win, g, bias)
 	case unit && ws[2] == 3 && ws[3] == 3 && cout == 1 && cin >= block && win.top <= 2 && win.left <= 2:
 		c.singleConv(call, win, g, bias)
-	case unit && ws[2] == 3 && ws[3] == 3 && win.top <= 2 && win.left <= 2 && win.oh >= 4 && win.ow >= 4:
+	case win.suitsWinograd():
 		c.winogradConv(call, win, g, bias)
 	default:
 		c.packedConv(call, win, g, bias)
 	}
 	return true
+}
+
+// suitsWinograd tells whether F(4x4,3x3) can do it.
+func (w *window) suitsWinograd() bool {
+	return w.kh == 3 && w.kw == 3 && w.sh == 1 && w.sw == 1 && w.dh == 1 && w.dw == 1 && w.top <= 2 && w.left <= 2 && w.oh >= 4 && w.ow >= 4
+}
+
+// isWinograd tells whether call is a convolution that lowerConv gives to winogradConv.
+func isWinograd(call *Call) bool {
+	in, w, out := call.In[0], call.In[1], call.Out[0]
+	if out == nil || !is4D(in) || !is4D(out) || w == nil || w.Const == nil || len(w.Type.Shape) != 4 || w.Type.DType != tensor.Float32 {
+		return false
+	}
+	ws := w.Type.Shape
+	win, ok := windowOf(call, ws[2], ws[3])
+	_, cin, _, _ := dims(in)
+	return ok && ws[0] > 1 && ws[1] == cin && win.suitsWinograd()
 }
 
 // convWeights reads the weights [Cout][Cin][KH][KW] of a convolution.
@@ -130,7 +147,7 @@ func (c *compiler) winogradConv(call *Call, win window, g *convWeights, bias []f
 	t := c.absorb(call, true)
 	n, cin, _, _ := dims(call.In[0])
 	s := &winogradConv{win: win, n: n, k: roundUp4(cin), kBlocks: blocksOf(cin), outBlocks: blocksOf(g.cout)}
-	s.src = c.blocked(call.In[0])
+	s.src = c.views(call.In[0])
 	s.epi = c.epilogueOf(&t, bias, g.cout)
 	s.u = c.weights.get(g.t, "winograd43"+scaleKey(&t), func() []float32 { return winogradWeights(g, &t) })
 	s.th, s.tw = (win.oh+3)/4, (win.ow+3)/4
@@ -150,9 +167,17 @@ func (c *compiler) winogradConv(call *Call, win window, g *convWeights, bias []f
 	odd := func(v int) int { return v | block } // an odd number of cache lines keeps the 36 streams in different sets
 	s.vPos = odd(s.kBlocks * s.tile * block)
 	s.mPos = odd(s.chunk * s.tile * block)
-	c.needScratch(kernels.WinogradPositions*(s.vPos+s.mPos) + kernels.WinogradScratch + 4*kernels.WinogradPositions*block)
+	patch := 4 * kernels.WinogradPositions * block
+	note := ""
+	for _, v := range s.src {
+		if v.up != nil {
+			patch = max(patch, enlargedPatch+v.up.iw*block)
+			note = " enlarging"
+		}
+	}
+	c.needScratch(kernels.WinogradPositions*(s.vPos+s.mPos) + kernels.WinogradScratch + patch)
 	s.dst = c.newBlocked(t.out)
-	c.emit(fmt.Sprintf("Conv winograd %d>%d %dx%d", cin, g.cout, win.oh, win.ow), s, append(storesOf(s.src), s.epi.pre, s.epi.post), s.dst)
+	c.emit(fmt.Sprintf("Conv winograd%s %d>%d %dx%d", note, cin, g.cout, win.oh, win.ow), s, append(storesOf(s.src), s.epi.pre, s.epi.post), s.dst)
 }
 
 // winogradWeights computes U = G g G^T for every pair of channels, in float64.
@@ -195,12 +220,17 @@ func (s *winogradConv) do(x *exec, w *worker, task int) {
 	v := w.scratch[:kernels.WinogradPositions*s.vPos]
 	m := w.scratch[len(v):][:kernels.WinogradPositions*s.mPos]
 	tmp := w.scratch[len(v)+len(m):][:kernels.WinogradScratch]
-	patch := w.scratch[len(v)+len(m)+len(tmp):][:4*kernels.WinogradPositions*block]
+	patch := w.scratch[len(v)+len(m)+len(tmp):]
 
 	plane := s.win.ih * s.win.iw * block
 	for b := range s.kBlocks {
-		src := blockOf(x, s.src, pic*s.kBlocks+b, plane)
-		s.transformInput(set, v[b*s.tile*block:], src, first, tiles, tmp, patch)
+		at, i := findBlock(s.src, pic*s.kBlocks+b)
+		if up := at.up; up != nil {
+			small := up.ih * up.iw * block
+			s.transformEnlarged(set, v[b*s.tile*block:], up, x.buf(at.st)[i*small:][:small:small], first, tiles, tmp, patch)
+			continue
+		}
+		s.transformInput(set, v[b*s.tile*block:], x.buf(at.st)[i*plane:][:plane:plane], first, tiles, tmp, patch)
 	}
 	ksize := s.kBlocks * block * block
 	outPlane := s.win.oh * s.win.ow * block
@@ -244,6 +274,22 @@ func (s *winogradConv) transformInput(set *kernels.Set, v, src []float32, first,
 		shape.Tiles, shape.Row = 1, 6*block
 		set.WinogradInput(v[t*block:], p, shape, tmp)
 		t++
+	}
+}
+
+// enlargedPatch is the room for what a run of tiles reads of an enlarged picture. It stays in L1.
+const enlargedPatch = 6 * (4*kernels.MaxTileRun + 2) * block
+
+// transformEnlarged is transformInput for a channel block that is to be enlarged first, a run of tiles at a time.
+func (s *winogradConv) transformEnlarged(set *kernels.Set, v []float32, up *resize, src []float32, first, tiles int, tmp, patch []float32) {
+	room, line := patch[:enlargedPatch], patch[enlargedPatch:][:up.iw*block]
+	for t := 0; t < tiles; {
+		ty, tx := (first+t)/s.tw, (first+t)%s.tw
+		run := min(s.tw-tx, tiles-t, kernels.MaxTileRun)
+		y, x, width := ty*4-s.win.top, tx*4-s.win.left, 4*run+2
+		up.patch(set, room, src, y, y+6, x, x+width, line)
+		set.WinogradInput(v[t*block:], room, kernels.TileShape{Tiles: run, Row: width * block, Pos: s.vPos}, tmp)
+		t += run
 	}
 }
 
@@ -327,7 +373,7 @@ func (c *compiler) pointwiseConv(call *Call, win window, g *convWeights, bias []
 	n, cin, _, _ := dims(call.In[0])
 	s := &pointwiseConv{n: n, hw: win.oh * win.ow, k: roundUp4(cin), blocks: blocksOf(cin), outputs: blocksOf(g.cout)}
 	s.stretch = max(24, min(384, l2Bytes/2/(4*block*(s.blocks+s.outputs))/24*24))
-	s.src = []view{{c.single(call.In[0]), n * s.blocks}}
+	s.src = []view{{st: c.single(call.In[0]), blocks: n * s.blocks}}
 	s.epi = c.epilogueOf(&t, bias, g.cout)
 	s.w = c.weights.get(g.t, "gemm"+scaleKey(&t), func() []float32 { return gemmWeights(g, &t) })
 	s.dst = c.newBlocked(t.out)

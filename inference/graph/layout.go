@@ -58,11 +58,17 @@ func (s *unblockStep) do(x *exec, _ *worker, task int) {
 
 // blockOf returns plane b of views, planes being `plane` float32 long.
 func blockOf(x *exec, views []view, b, plane int) []float32 {
-	for _, v := range views {
-		if b < v.blocks {
-			return x.buf(v.st)[b*plane:][:plane:plane]
+	v, i := findBlock(views, b)
+	return x.buf(v.st)[i*plane:][:plane:plane]
+}
+
+// findBlock returns the view that holds plane b of views, and its number there.
+func findBlock(views []view, b int) (v *view, i int) {
+	for i := range views {
+		if b < views[i].blocks {
+			return &views[i], b
 		}
-		b -= v.blocks
+		b -= views[i].blocks
 	}
 	panic("graph: block outside its views")
 }

@@ -162,7 +162,7 @@ func (c *compiler) lowerConcat(call *Call) bool {
 	}
 	var views []view
 	for _, v := range call.In {
-		views = append(views, c.blocked(v)...)
+		views = append(views, c.views(v)...)
 	}
 	c.places[out] = &place{blocked: views, slot: -1}
 	return true

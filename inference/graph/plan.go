@@ -31,6 +31,7 @@ type store struct {
 type view struct {
 	st     *store
 	blocks int
+	up     *resize // st is to be enlarged by whoever reads it; nil: it is as large as it should be
 }
 
 // place says where a value is kept. A value may be kept in several layouts at once.
@@ -242,12 +243,21 @@ func (c *compiler) plain(v *Value) *store {
 	p := c.place(v)
 	if p.plain == nil {
 		n, ch, h, w := dims(v)
+		c.enlarge(p)
 		st := c.newStore(n * ch * h * w)
 		s := &unblockStep{dst: st, n: n, ch: ch, hw: h * w, src: p.blocked}
 		c.emit("unblock", s, storesOf(p.blocked), st)
 		p.plain = st
 	}
 	return p.plain
+}
+
+// views is blocked for readers that enlarge what they read.
+func (c *compiler) views(v *Value) []view {
+	if p := c.place(v); p.blocked != nil {
+		return p.blocked
+	}
+	return c.blocked(v)
 }
 
 // blocked returns v in channel blocks, reordering it if it is kept plain only.
@@ -265,9 +275,24 @@ func (c *compiler) blocked(v *Value) []view {
 		} else {
 			c.emit("block", s, []*store{p.plain}, st)
 		}
-		p.blocked = []view{{st, n * blocksOf(ch)}}
+		p.blocked = []view{{st: st, blocks: n * blocksOf(ch)}}
 	}
+	c.enlarge(p)
 	return p.blocked
+}
+
+// enlarge makes the views of p as large as they should be, for readers that cannot do so themselves.
+func (c *compiler) enlarge(p *place) {
+	for i, v := range p.blocked {
+		if v.up == nil {
+			continue
+		}
+		s := *v.up
+		s.src = []view{{st: v.st, blocks: v.blocks}}
+		s.dst = c.newStore(v.blocks * block * s.oh * s.ow)
+		c.emitResize(&s)
+		p.blocked[i] = view{st: s.dst, blocks: v.blocks}
+	}
 }
 
 // single returns v in channel blocks in one buffer, copying a concatenation together.
@@ -279,7 +304,7 @@ func (c *compiler) single(v *Value) *store {
 	_, ch, h, w := dims(v)
 	st := c.newStore(blocksOf(ch) * block * h * w)
 	c.emit("concat", &copyStep{dst: st, src: views, plane: h * w * block}, storesOf(views), st)
-	c.places[v].blocked = []view{{st, blocksOf(ch)}}
+	c.places[v].blocked = []view{{st: st, blocks: blocksOf(ch)}}
 	return st
 }
 
@@ -293,7 +318,7 @@ func (c *compiler) isBlocked(v *Value) bool {
 func (c *compiler) newBlocked(v *Value) *store {
 	n, ch, h, w := dims(v)
 	st := c.newStore(n * blocksOf(ch) * block * h * w)
-	c.places[v] = &place{blocked: []view{{st, n * blocksOf(ch)}}, slot: -1}
+	c.places[v] = &place{blocked: []view{{st: st, blocks: n * blocksOf(ch)}}, slot: -1}
 	return st
 }
 

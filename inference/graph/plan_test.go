@@ -282,6 +282,39 @@ func TestConcat(t *testing.T) {
 	}
 }
 
+// TestEnlargedWhileRead covers resizes that are never written because the convolutions behind them enlarge what they read,
+// and the same where something else reads them too.
+func TestEnlargedWhileRead(t *testing.T) {
+	conv := ops.Attrs{"kernel_shape": ints(3, 3), "pads": ints(1, 1, 1, 1)}
+	for i, to := range [][2]int{{17, 23}, {24, 80}, {9, 13}} {
+		for _, mode := range []string{"linear", "nearest"} {
+			for _, also := range []string{"", "relu", "pool", "point"} {
+				rule := []string{"half_pixel", "align_corners", "asymmetric"}[i]
+				shape := []int{1, 20, 9, 13}
+				n := newNet(9, shape...)
+				sizes := n.constant("sizes", tensor.Of([]int64{1, 32, int64(to[0]), int64(to[1])}, 4))
+				deep := n.node("Relu", nil, n.node("Conv", conv, "x", n.weights(32, 20, 3, 3)))
+				large := n.node("Resize", ops.Attrs{"mode": mode, "coordinate_transformation_mode": rule}, deep, "", "", sizes)
+				skip := n.node("Relu", nil, n.node("Conv", conv, large, n.weights(16, 32, 3, 3)))
+				both := n.node("Concat", ops.Attrs{"axis": int64(1)}, skip, large)
+				var outs []string
+				for _, pads := range [][]int64{{1, 1, 1, 1}, {0, 0, 0, 0}, {2, 2, 0, 1}} {
+					outs = append(outs, n.node("Conv", ops.Attrs{"kernel_shape": ints(3, 3), "pads": pads}, both, n.weights(18, 48, 3, 3)))
+				}
+				switch also {
+				case "relu":
+					outs = append(outs, n.node("Relu", nil, large))
+				case "pool":
+					outs = append(outs, n.node("MaxPool", ops.Attrs{"kernel_shape": ints(2, 2), "strides": ints(2, 2)}, both))
+				case "point":
+					outs = append(outs, n.node("Conv", ops.Attrs{"kernel_shape": ints(1, 1)}, both, n.weights(4, 48, 1, 1)))
+				}
+				n.sameAsReference(t, shape, outs...)
+			}
+		}
+	}
+}
+
 func TestPoolAndResize(t *testing.T) {
 	for _, ch := range []int{3, 20} {
 		for _, size := range [][2]int{{12, 16}, {11, 9}} {

@@ -55,7 +55,7 @@ func (c *compiler) lowerDynamicQuantize(call *Call) bool {
 	s.dst, s.scale = c.newStore(src.size), c.newStore(1)
 	c.shares = append(c.shares, share{s.dst, src, len(c.plan.steps)})
 	c.emit("DynamicQuantizeLinear", s, []*store{src, e.dst}, s.dst, s.scale)
-	c.places[q] = &place{blocked: []view{{s.dst, n * blocksOf(ch)}}, slot: -1}
+	c.places[q] = &place{blocked: []view{{st: s.dst, blocks: n * blocksOf(ch)}}, slot: -1}
 	c.places[scale] = &place{plain: s.scale, slot: -1}
 	return true
 }

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math"
 
+	"cutout/inference/kernels"
 	"cutout/inference/tensor"
 )
 
 // resize is a linear or nearest Resize over height and width. In blocks a task is a band of rows of one channel block,
 // on row-major pictures a band of one plane.
 type resize struct {
+	name           string
 	n, planes      int // pictures, planes (blocks or channels) a picture
 	ih, iw, oh, ow int
 	lanes          int // 16 in blocks, 1 on planes
@@ -55,11 +57,44 @@ func (c *compiler) lowerResize(call *Call) bool {
 		s.x0[i] *= block * 4
 		s.x1[i] *= block * 4
 	}
+	s.name = name
 	s.src = c.blocked(in)
+	if len(s.src) == 1 && n == 1 && oh >= ih && ow >= iw && readByWinograd(out) {
+		c.places[out] = &place{blocked: []view{{st: s.src[0].st, blocks: s.planes, up: s}}, slot: -1}
+		return true
+	}
 	s.dst = c.newBlocked(out)
-	s.bands = max(1, min(oh, 4/(n*s.planes)))
-	c.needScratch(iw * block)
-	c.emit(name, s, storesOf(s.src), s.dst)
+	c.emitResize(s)
+	return true
+}
+
+// emitResize appends a resize in blocks.
+func (c *compiler) emitResize(s *resize) {
+	s.bands = max(1, min(s.oh, 4/(s.n*s.planes)))
+	c.needScratch(s.iw * block)
+	c.emit(s.name, s, storesOf(s.src), s.dst)
+}
+
+// readByWinograd tells whether all that reads v, directly or joined with others, are convolutions that enlarge what they
+// read while they transform it: the large picture is then never written.
+func readByWinograd(v *Value) bool {
+	if v.Output || len(v.Users) == 0 {
+		return false
+	}
+	for _, call := range v.Users {
+		switch call.Node.OpType {
+		case "Concat":
+			if call.Out[0] == nil || !is4D(call.Out[0]) || !readByWinograd(call.Out[0]) {
+				return false
+			}
+		case "Conv":
+			if !isWinograd(call) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
 	return true
 }
 
@@ -162,6 +197,29 @@ func (r rule) axis(in, out, dim int) (lo, hi []int, w []float32) {
 		w[i] = float32(x - float64(lo[i]))
 	}
 	return lo, hi, w
+}
+
+// patch enlarges rows y0..y1 and columns x0..x1 of channel block src into dst, whose rows are width pixels apart; what
+// lies outside of the enlarged picture is 0. tmp holds one row of src.
+func (s *resize) patch(set *kernels.Set, dst, src []float32, y0, y1, x0, x1 int, tmp []float32) {
+	width := x1 - x0
+	from, to := max(x0, 0), min(x1, s.ow)
+	if y0 < 0 || y1 > s.oh || x0 < 0 || x1 > s.ow {
+		clear(dst[:(y1-y0)*width*block])
+	}
+	if from >= to {
+		return
+	}
+	lo, hi := s.x0[from]/4, s.x1[to-1]/4+block
+	for y := max(y0, 0); y < min(y1, s.oh); y++ {
+		row := src[s.y0[y]*s.iw*block:][:s.iw*block]
+		if s.wy[y] != 0 {
+			other := src[s.y1[y]*s.iw*block:][:s.iw*block]
+			set.Lerp(tmp[lo:hi], row[lo:hi], other[lo:hi], s.wy[y])
+			row = tmp
+		}
+		set.GatherLerp(dst[((y-y0)*width+from-x0)*block:], row, s.x0[from:to], s.x1[from:to], s.wx[from:to])
+	}
 }
 
 func (s *resize) tasks() int { return s.n * s.planes * s.bands }

@@ -263,7 +263,7 @@ func TestShortOperands(t *testing.T) {
 				set.Lerp(floats(2*Block), o[0], o[1], 0.5)
 			}},
 			"gather": {[]int{2 * Block, 3 * Block}, func(o [][]float32) {
-				set.GatherLerp(o[0], o[1], []int{8 * Block, 0}, []int{0, 4 * Block}, floats(2))
+				set.GatherLerp(o[0], o[1], []int{0, 4 * Block}, []int{4 * Block, 8 * Block}, floats(2))
 			}},
 		} {
 			operands := func(short int) [][]float32 {

@@ -392,10 +392,8 @@ func newLerpCall(dst, a, b []float32, w float32) lerpCall {
 
 func newGatherCall(dst, src []float32, off0, off1 []int, w []float32) lerpCall {
 	_ = dst[len(w)*Block-1]
-	off0, off1 = off0[:len(w)], off1[:len(w)]
-	for x := range w {
-		_, _ = src[off0[x]>>2:][Block-1], src[off1[x]>>2:][Block-1]
-	}
+	_, _ = src[off0[0]/4], src[off1[0]/4]
+	_, _ = src[off0[len(w)-1]/4+Block-1], src[off1[len(w)-1]/4+Block-1]
 	return lerpCall{
 		dst: ptr(dst, 0), a: ptr(src, 0), off0: unsafe.Pointer(unsafe.SliceData(off0)), off1: unsafe.Pointer(unsafe.SliceData(off1)),
 		weights: ptr(w, 0), n: len(w),
