@@ -98,7 +98,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
 		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
 		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, Webhooks: hooks, PublicURL: c.Jobs.PublicURL,
-		Metrics: recorder, Log: log, Checks: []handlers.Check{
+		Metrics: recorder, Log: log, Engine: engine.describe(c.Inference), Checks: []handlers.Check{
 			{Name: "model", Run: engine.check},
 			{Name: "jobs", Run: service.Healthy, Optional: c.Jobs.NATSURL == ""},
 		},

@@ -25,6 +25,7 @@ type Server struct {
 	WriteTimeout    time.Duration `default:"60s" env:"CUTOUT_WRITE_TIMEOUT" help:"Longest time a client may take to read its reply."`
 	IdleTimeout     time.Duration `default:"120s" env:"CUTOUT_IDLE_TIMEOUT" help:"How long an idle connection is kept."`
 	MaxHeader       Bytes         `default:"64KB" env:"CUTOUT_MAX_HEADER" help:"Largest header of a request."`
+	NoWeb           bool          `name:"no-web" env:"CUTOUT_NO_WEB" help:"Serve the API alone, without the pages for browsers."`
 	ShutdownDelay   time.Duration `default:"0s" env:"CUTOUT_SHUTDOWN_DELAY" help:"How long /readyz says no before the port is closed, so that load balancers notice."`
 	ShutdownTimeout time.Duration `default:"30s" env:"CUTOUT_SHUTDOWN_TIMEOUT" help:"How long requests in flight may take to finish when the server stops."`
 }

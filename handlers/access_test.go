@@ -172,7 +172,7 @@ func TestKeylessRoutes(t *testing.T) {
 	if strings.Contains(b.log.String(), free) {
 		t.Error("the key of the query is in the log")
 	}
-	keyless := []string{"/healthz", "/readyz", "/metrics", "/openapi.yaml"}
+	keyless := []string{"/healthz", "/readyz", "/metrics", "/openapi.yaml", "/", "/docs", "/status", "/status.json", "/assets/{file}"}
 	for _, r := range b.server.Routes() {
 		if strings.HasSuffix(r.Path, "/version") || slices.Contains(keyless, r.Path) || r.Dialect == "backgroundremoverai" {
 			continue

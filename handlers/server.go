@@ -59,7 +59,8 @@ type Config struct {
 	Fetcher   dialect.Fetcher
 	Metrics   *metrics.Metrics
 	Log       *slog.Logger
-	Checks    []Check // what must hold before /readyz says yes
+	Engine    func() Engine // nil: the status page tells nothing of it
+	Checks    []Check       // what must hold before /readyz says yes
 }
 
 // Check is one condition of readiness. Run returns nil once it holds.
@@ -129,6 +130,12 @@ func New(cfg Config) (*Server, error) {
 			ximilar.New(cfg.Ximilar, cfg.Jobs, files, cfg.Webhooks, cfg.Processor, cfg.Fetcher).Routes(),
 		)
 	}
+
+	pages, err := s.pages()
+	if err != nil {
+		return nil, err
+	}
+	s.routes = append(s.routes, pages...)
 
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true

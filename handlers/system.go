@@ -51,7 +51,13 @@ type readiness struct {
 func (s *Server) ready(w http.ResponseWriter, r *dialect.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
-	state, status := readiness{Status: "ready", Checks: map[string]string{}}, http.StatusOK
+	state, status := s.readiness(ctx)
+	return writeJSON(w, status, state)
+}
+
+// readiness runs the checks. status is the one to answer a probe with.
+func (s *Server) readiness(ctx context.Context) (state readiness, status int) {
+	state, status = readiness{Status: "ready", Checks: map[string]string{}}, http.StatusOK
 	for _, check := range s.cfg.Checks {
 		state.Checks[check.Name] = "ok"
 		if err := check.Run(ctx); err != nil {
@@ -65,7 +71,7 @@ func (s *Server) ready(w http.ResponseWriter, r *dialect.Request) error {
 	if s.stopping.Load() {
 		state.Status, status = "stopping", http.StatusServiceUnavailable
 	}
-	return writeJSON(w, status, state)
+	return state, status
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

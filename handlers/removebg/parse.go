@@ -36,6 +36,7 @@ const (
 	fieldColor           = "bg_color"
 	fieldBackgroundURL   = "bg_image_url"
 	fieldBackgroundFile  = "bg_image_file"
+	fieldQuality         = "quality" // ours; a client that knows nothing of it loses nothing
 	codeMissingSource    = "missing_source"
 	maxMarginPixels      = 500
 	maxMarginPercent     = 50
@@ -45,7 +46,7 @@ const (
 var fields = []string{
 	fieldFile, fieldURL, fieldBase64, fieldSize, fieldType, fieldTypeLevel, fieldFormat, fieldROI, fieldCrop, fieldCropMargin,
 	fieldScale, fieldPosition, fieldChannels, fieldAddShadow, fieldShadowMethod, fieldShadowType, fieldShadowOpacity, fieldSemi,
-	fieldColor, fieldBackgroundURL, fieldBackgroundFile,
+	fieldColor, fieldBackgroundURL, fieldBackgroundFile, fieldQuality,
 }
 
 // sizes are the pixels of a result at most. auto is the best there is; it costs no more here.
@@ -147,6 +148,13 @@ func (a *API) parse(form *upload.Form) (request, []problem) {
 		req.options.Output = pipeline.Mask
 	default:
 		p.invalid(fieldChannels, "Invalid value for parameter 'channels'")
+	}
+	switch quality := pipeline.Quality(strings.ToLower(p.text(fieldQuality))); quality {
+	case "":
+	case pipeline.Fast, pipeline.Balanced, pipeline.Precise:
+		req.options.Quality = quality
+	default:
+		p.invalid(fieldQuality, "Invalid value for parameter 'quality'")
 	}
 	p.boolean(fieldSemi, true) // for the windows of cars, which nothing here looks for: it is checked and does nothing
 	p.kind(&req)

@@ -143,7 +143,8 @@ class Refusal extends Error {}
 
 async function readAPI4AI(reply) {
   const [result] = JSON.parse(await reply.text()).results;
-  if (result.status.code !== "ok") throw new Refusal(result.status.message);
+  const { code, message } = result.status;
+  if (code !== "ok") throw new Refusal(message === "Can not load image." ? "This file could not be read. Is it a JPEG, PNG or WebP?" : message);
   const bytes = Uint8Array.from(atob(result.entities[0].image), (c) => c.charCodeAt(0));
   return { blob: new Blob([bytes], { type: "image/png" }), empty: result.entities[1].objects.length === 0 };
 }

@@ -5,7 +5,7 @@ import { $, askForKey, base, headers, loadStatus, showVersion } from "./shared.j
 globalThis.SwaggerUIBundle({
   url: new URL("openapi.yaml", base).href,
   domNode: $("#viewer"),
-  docExpansion: "list",
+  docExpansion: "none",
   defaultModelsExpandDepth: 0,
   filter: true,
   tryItOutEnabled: false,

@@ -85,8 +85,8 @@ async function show() {
   const inferences = metrics.get("cutout_inference_duration_seconds_count");
   if (metrics.has("cutout_requests_in_flight")) tiles.push(tile("In flight", Math.max(0, metrics.get("cutout_requests_in_flight") - 1), "besides this page’s own"));
   if (inferences) {
-    tiles.push(tile("Photos", inferences.toLocaleString("en"),
-      `${Math.round((metrics.get("cutout_inference_duration_seconds_sum") / inferences) * 1000)} ms in the network on average`));
+    tiles.push(tile("Runs of the network", inferences.toLocaleString("en"),
+      `${Math.round((metrics.get("cutout_inference_duration_seconds_sum") / inferences) * 1000)} ms each on average`));
   }
   if (status.queue) tiles.push(tile("Kept for jobs", size(status.queue.store_bytes), "uploads and results"));
   tiles.push(tile("API key", status.keys ? "needed" : "not needed"));
