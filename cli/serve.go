@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"cutout/admission"
 	"cutout/config"
 	"cutout/fetch"
 	"cutout/handlers"
@@ -35,6 +36,7 @@ type ServeCmd struct {
 	BackgroundRemoverAI config.BackgroundRemoverAI `embed:"" prefix:"backgroundremoverai-"`
 	Ximilar             config.Ximilar             `embed:"" prefix:"ximilar-"`
 
+	Admission        config.Admission `embed:""`
 	config.Inference `embed:""`
 	config.Log       `embed:""`
 }
@@ -43,7 +45,7 @@ func (c *ServeCmd) validate() error {
 	return errors.Join(c.Server.Validate(), c.Access.Validate(), c.API4AI.Validate("api4ai-"), c.RemoveBG.Validate("removebg-"),
 		c.APISphere.Validate("apisphere-"), c.Rembg.Validate("rembg-"), c.PhotoRoom.Validate("photoroom-"), c.Fetch.Validate(),
 		c.BackgroundRemoverAI.Validate("backgroundremoverai-"), c.Ximilar.Validate("ximilar-"), c.Jobs.Validate(), c.Webhooks.Validate(),
-		c.Inference.Validate())
+		c.Admission.Validate(), c.Inference.Validate())
 }
 
 // Run serves. The port is open before the network is loaded: /healthz answers at once, /readyz says no until then, and
@@ -64,6 +66,13 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	memory := limitMemory(c.Admission.Memory, log)
+	c.boundPixels(memory, log)
+	tracer, err := openTracer(ctx, p.Version, log)
+	if err != nil {
+		return &usageError{err}
+	}
+	defer closeTracer(ctx, tracer, log)
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.Addr, err)
@@ -82,9 +91,18 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		}
 	}()
 	engine := newLoader()
+	var server *handlers.Server
+	gauges := recorder.NewServer(func() metrics.ServerStats { return serverStats(engine, server) })
+	engine.admission, err = newAdmission(c.Admission, memory, admission.Observer{
+		Admitted: func(class admission.Class, wait time.Duration) { gauges.Admitted(class.String(), wait) },
+		Refused:  func(class admission.Class, reason string) { gauges.Refused(class.String(), reason) },
+	})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
 	if c.Jobs.Workers > 0 {
 		// Where there is no store there is nothing to do, which openJobs has said.
-		if err := service.Start(backgroundremoverai.Kind, c.Jobs.Workers, backgroundremoverai.Worker(c.BackgroundRemoverAI, engine)); err != nil &&
+		if err := service.Start(backgroundremoverai.Kind, c.Jobs.Workers, backgroundremoverai.Worker(c.BackgroundRemoverAI, inBackground{engine})); err != nil &&
 			!errors.Is(err, jobs.ErrUnavailable) {
 			return errors.Join(err, l.Close())
 		}
@@ -94,11 +112,11 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 			return errors.Join(err, l.Close())
 		}
 	}
-	server, err := handlers.New(handlers.Config{
+	server, err = handlers.New(handlers.Config{
 		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
 		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
 		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, Webhooks: hooks, PublicURL: c.Jobs.PublicURL,
-		Metrics: recorder, Log: log, Engine: engine.describe(c.Inference), Checks: []handlers.Check{
+		Metrics: recorder, Log: log, Tracer: tracer, Admission: engine.admission, Engine: engine.describe(c.Inference), Checks: []handlers.Check{
 			{Name: "model", Run: engine.check},
 			{Name: "jobs", Run: service.Healthy, Optional: c.Jobs.NATSURL == ""},
 		},
@@ -109,6 +127,9 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if err := servePprof(ctx, c.PprofAddr, log); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	start := time.Now()
 	loaded := make(chan error, 1)
 	go func() {
@@ -159,23 +180,30 @@ func newFetcher(c config.Fetch) (dialect.Fetcher, error) {
 
 // newPipeline builds the pipeline from its settings.
 func newPipeline(ctx context.Context, c config.Inference) (*pipeline.Pipeline, error) {
+	return newGated(ctx, c, nil)
+}
+
+// newGated builds the pipeline behind a queue.
+func newGated(ctx context.Context, c config.Inference, gate *admission.Controller) (*pipeline.Pipeline, error) {
 	return pipeline.New(ctx, pipeline.Config{
-		Model: c.Model, WeightsDir: c.WeightsDir, CPU: c.CPU, Threads: c.Threads, Quality: pipeline.Quality(c.Quality),
+		Admission: gate,
+		Model:     c.Model, WeightsDir: c.WeightsDir, CPU: c.CPU, Threads: c.Threads, Quality: pipeline.Quality(c.Quality),
 	})
 }
 
 // loader is a pipeline that may still be loading.
 type loader struct {
-	done     chan struct{} // closed once pipeline or err is set
-	pipeline *pipeline.Pipeline
-	err      error
+	admission *admission.Controller
+	done      chan struct{} // closed once pipeline or err is set
+	pipeline  *pipeline.Pipeline
+	err       error
 }
 
 func newLoader() *loader { return &loader{done: make(chan struct{})} }
 
 func (l *loader) load(ctx context.Context, c config.Inference) error {
 	defer close(l.done)
-	l.pipeline, l.err = newPipeline(ctx, c)
+	l.pipeline, l.err = newGated(ctx, c, l.admission)
 	return l.err
 }
 

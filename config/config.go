@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,66 @@ type Server struct {
 	NoWeb           bool          `name:"no-web" env:"CUTOUT_NO_WEB" help:"Serve the API alone, without the pages for browsers."`
 	ShutdownDelay   time.Duration `default:"0s" env:"CUTOUT_SHUTDOWN_DELAY" help:"How long /readyz says no before the port is closed, so that load balancers notice."`
 	ShutdownTimeout time.Duration `default:"30s" env:"CUTOUT_SHUTDOWN_TIMEOUT" help:"How long requests in flight may take to finish when the server stops."`
+
+	MaxConnections int            `default:"1024" env:"CUTOUT_MAX_CONNECTIONS" help:"Most open connections; over it the one that has waited longest for its client is closed. 0 for any number."`
+	ClientRate     int            `default:"0" env:"CUTOUT_CLIENT_RATE" help:"Most requests a minute of one client's address; 0 for any number."`
+	TrustedProxies []netip.Prefix `env:"CUTOUT_TRUSTED_PROXIES" placeholder:"CIDR" help:"Range of the proxies whose X-Forwarded headers are believed (repeatable). Without it none are."`
+	PprofAddr      string         `env:"CUTOUT_PPROF_ADDR" placeholder:"HOST:PORT" help:"Address to serve profiles of the running program on, for example 127.0.0.1:6060. Whoever reaches it can slow the server down. Without it none are served."`
+}
+
+// Admission says how many requests compute at a time, and how long others wait for them.
+type Admission struct {
+	Slots  int           `name:"slots" default:"0" env:"CUTOUT_SLOTS" help:"Requests that compute at a time; 0 for one a processor."`
+	Queue  int           `name:"queue" default:"0" env:"CUTOUT_QUEUE" help:"Most requests that wait for a slot; 0 for four a slot."`
+	Wait   time.Duration `name:"queue-wait" default:"10s" env:"CUTOUT_QUEUE_WAIT" help:"Longest wait of a request that is let in; who would wait longer is refused at once."`
+	Memory Bytes         `name:"memory" default:"0" env:"CUTOUT_MEMORY" help:"Memory the program may use; 0 for GOMEMLIMIT, else nine tenths of what the container or the machine has."`
+}
+
+// Validate reports the first setting that cannot work.
+func (a Admission) Validate() error {
+	switch {
+	case a.Slots < 0 || a.Slots > 1024:
+		return fmt.Errorf("--slots %d: must be from 0 to 1024", a.Slots)
+	case a.Queue < 0:
+		return fmt.Errorf("--queue %d: must not be negative", a.Queue)
+	case a.Wait <= 0:
+		return fmt.Errorf("--queue-wait %v: must be longer than nothing", a.Wait)
+	case a.Memory != 0 && a.Memory < leastMemory:
+		return fmt.Errorf("--memory %v: must be at least %v", a.Memory, leastMemory)
+	}
+	return nil
+}
+
+// leastMemory is what a picture of a few megapixels takes beside the network.
+const leastMemory Bytes = 256 << 20
+
+// Tracing tells whether the environment asks for traces, by the names that OpenTelemetry has set for every program
+// (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/), and what in it cannot be done. The
+// exporter reads its own settings from there.
+func Tracing() (bool, error) { return tracing(os.Getenv) }
+
+func tracing(getenv func(string) string) (bool, error) {
+	first := func(names ...string) string {
+		for _, name := range names {
+			if v := strings.TrimSpace(getenv(name)); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	exporter := first("OTEL_TRACES_EXPORTER")
+	switch {
+	case strings.EqualFold(first("OTEL_SDK_DISABLED"), "true"), exporter == "none":
+		return false, nil
+	case first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT") == "" && exporter == "":
+		return false, nil
+	case exporter != "" && exporter != "otlp":
+		return false, fmt.Errorf("OTEL_TRACES_EXPORTER %q: want otlp or none", exporter)
+	}
+	if protocol := first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
+		return false, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL %q: want http/protobuf", protocol)
+	}
+	return true, nil
 }
 
 // Validate reports the first setting that cannot work.
@@ -50,6 +111,22 @@ func (s Server) Validate() error {
 	}
 	if s.MaxHeader < 1<<10 {
 		return fmt.Errorf("--max-header %v: must be at least 1KB", s.MaxHeader)
+	}
+	if s.MaxConnections < 0 {
+		return fmt.Errorf("--max-connections %d: must not be negative", s.MaxConnections)
+	}
+	if s.ClientRate < 0 {
+		return fmt.Errorf("--client-rate %d: must not be negative", s.ClientRate)
+	}
+	for _, p := range s.TrustedProxies {
+		if p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("--trusted-proxies %v: want a range such as 10.0.0.0/8", p)
+		}
+	}
+	if s.PprofAddr != "" {
+		if _, port, err := net.SplitHostPort(s.PprofAddr); err != nil || port == "" {
+			return fmt.Errorf("--pprof-addr %q: want host:port, for example 127.0.0.1:6060", s.PprofAddr)
+		}
 	}
 	return nil
 }

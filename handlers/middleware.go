@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"cutout/handlers/dialect"
 	"cutout/metrics"
+	"cutout/tracing"
 )
 
 const (
@@ -31,7 +33,10 @@ type info struct {
 	log     *slog.Logger
 	record  dialect.Record
 	route   dialect.Route
-	status  int    // where it is not the reply's
+	status  int // where it is not the reply's
+	client  netip.Addr
+	id      string
+	span    *tracing.Span
 	key     string // name of the key that the request came with
 	limited bool   // the key's limit was reached
 }
@@ -50,18 +55,30 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		start := time.Now()
 		endInFlight := s.cfg.Metrics.Begin()
 		r, res := c.Request(), c.Response()
+		addr := client(r, s.cfg.Server.TrustedProxies)
 
 		id := requestID(r)
 		res.Header().Set(requestIDHeader, id)
 		i := &info{
-			log:   s.cfg.Log.With("request_id", id),
-			route: dialect.Route{Dialect: systemDialect, Path: unmatched},
+			log:    s.cfg.Log.With("request_id", id),
+			route:  dialect.Route{Dialect: systemDialect, Path: unmatched},
+			client: addr,
+			id:     id,
 		}
 		c.Set(infoKey, i)
+		if s.cfg.Tracer != nil {
+			var ctx context.Context
+			ctx, i.span = s.cfg.Tracer.Begin(r.Context(), r.Header, r.Method)
+			r = r.WithContext(ctx)
+			c.SetRequest(r)
+		}
 
 		control := http.NewResponseController(res.Writer)
-		body := &timedBody{ReadCloser: r.Body, control: control}
-		if r.Body != nil && r.Body != http.NoBody {
+		hasBody := r.Body != nil && r.Body != http.NoBody
+		bodyHasCome, endConn := s.conns.begin(r.Context(), hasBody)
+		defer endConn()
+		body := &timedBody{ReadCloser: r.Body, control: control, done: !hasBody, ended: bodyHasCome}
+		if hasBody {
 			r.Body = body
 			_ = control.SetReadDeadline(start.Add(s.cfg.Server.BodyTimeout)) // recorders in tests know no deadline
 		}
@@ -130,8 +147,16 @@ func (s *Server) report(r *http.Request, i *info, status int, took time.Duration
 	stages := make([]any, 0, len(i.record.Stages))
 	for _, stage := range i.record.Stages {
 		s.cfg.Metrics.Stage(stage.Name, stage.Duration)
+		i.span.Stage(stage.Name, stage.Start, stage.Duration)
+		if stage.Name == metrics.StageInfer {
+			s.cfg.Metrics.Inference(i.record.Model, stage.Duration)
+		}
 		stages = append(stages, slog.Float64(stage.Name+"_ms", milliseconds(stage.Duration)))
 	}
+	i.span.End(tracing.Request{
+		Method: r.Method, Route: i.route.Path, Dialect: i.route.Dialect, Status: status, Reason: i.record.Reason,
+		Model: i.record.Model, Pixels: i.record.Pixels, Client: i.client.String(), RequestID: i.id,
+	})
 	if i.record.Reason != "" {
 		s.cfg.Metrics.Failure(i.route.Dialect, i.record.Reason)
 	}
@@ -143,6 +168,8 @@ func (s *Server) report(r *http.Request, i *info, status int, took time.Duration
 	switch {
 	case i.record.Reason == "" && i.route.Quiet: // a probe that is told no is no error either
 		level = slog.LevelDebug
+	case i.record.Reason == dialect.ReasonOverload: // what is meant to happen, and often
+		level = slog.LevelWarn
 	case status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	}
@@ -159,8 +186,14 @@ func (s *Server) report(r *http.Request, i *info, status int, took time.Duration
 		slog.Int("status", status), slog.Float64("duration_ms", milliseconds(took)),
 		slog.Int64("received", received), slog.Int64("sent", sent), slog.String("remote", r.RemoteAddr),
 	}
+	if peer := parseAddr(r.RemoteAddr); i.client.IsValid() && i.client != peer {
+		attrs = append(attrs, slog.String("client", i.client.String()))
+	}
 	if i.key != "" {
 		attrs = append(attrs, slog.String("key", i.key))
+	}
+	if id := i.span.ID(); id != "" {
+		attrs = append(attrs, slog.String("trace_id", id))
 	}
 	if len(stages) > 0 {
 		attrs = append(attrs, slog.Group("stages", stages...))
@@ -205,13 +238,17 @@ type timedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	n       int64
+	done    bool   // all of it has come
+	ended   func() // told once that it has
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) && !b.done {
+		b.done = true
 		_ = b.control.SetReadDeadline(time.Time{})
+		b.ended()
 	}
 	return n, err
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"cutout/admission"
 	"cutout/config"
 	"cutout/handlers/access"
 	"cutout/handlers/api4ai"
@@ -35,6 +36,7 @@ import (
 	"cutout/handlers/ximilar"
 	"cutout/jobs"
 	"cutout/metrics"
+	"cutout/tracing"
 )
 
 // Config is what a server is built from. Every field but Checks is needed.
@@ -59,8 +61,10 @@ type Config struct {
 	Fetcher   dialect.Fetcher
 	Metrics   *metrics.Metrics
 	Log       *slog.Logger
-	Engine    func() Engine // nil: the status page tells nothing of it
-	Checks    []Check       // what must hold before /readyz says yes
+	Engine    func() Engine         // nil: the status page tells nothing of it
+	Tracer    *tracing.Tracer       // nil: nothing is traced
+	Admission *admission.Controller // the processor's; nil: nobody is turned away before the processor does
+	Checks    []Check               // what must hold before /readyz says yes
 }
 
 // Check is one condition of readiness. Run returns nil once it holds.
@@ -77,6 +81,8 @@ type Server struct {
 	echo     *echo.Echo
 	http     *http.Server
 	gate     *access.Gate
+	conns    *conns
+	clients  *clients
 	routes   []dialect.Route
 	byPath   map[string]dialect.Route // a route of each path, for the shape of its errors
 	stopping atomic.Bool
@@ -108,7 +114,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, gate: gate, byPath: map[string]dialect.Route{}}
+	s := &Server{
+		cfg: cfg, gate: gate, byPath: map[string]dialect.Route{},
+		conns: newConns(cfg.Server.MaxConnections), clients: newClients(cfg.Server.ClientRate),
+	}
 
 	var files *hosted.API
 	if cfg.Jobs != nil {
@@ -144,6 +153,9 @@ func New(cfg Config) (*Server, error) {
 	for _, group := range groupRoutes(s.routes) {
 		s.byPath[group[0].Path] = group[len(group)-1]
 		e.Add(group[0].Method, echoPath(group[0].Path), s.serve(group))
+		if group[0].Method == http.MethodGet {
+			e.Add(http.MethodHead, echoPath(group[0].Path), s.serve(group)) // net/http leaves the body out
+		}
 	}
 	s.echo = e
 	s.http = &http.Server{
@@ -152,6 +164,8 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout:       cfg.Server.IdleTimeout,
 		MaxHeaderBytes:    int(cfg.Server.MaxHeader),
 		ErrorLog:          log.New(connLog{cfg.Log}, "", 0),
+		ConnContext:       s.conns.context,
+		ConnState:         s.conns.state,
 	}
 	return s, nil
 }
@@ -226,9 +240,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) serve(group []dialect.Route) echo.HandlerFunc {
 	var (
 		maxBody int64
+		claimed int64 // a larger body is no other's than the last route's
 		fields  []string
 	)
 	for _, r := range group {
+		if r.Claims != nil {
+			claimed = max(claimed, r.MaxBody)
+		}
 		maxBody = max(maxBody, r.MaxBody)
 		fields = append(fields, r.Fields...)
 	}
@@ -237,7 +255,7 @@ func (s *Server) serve(group []dialect.Route) echo.HandlerFunc {
 		for i, name := range c.ParamNames() {
 			r.SetPathValue(name, c.ParamValues()[i])
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Server.RequestTimeout)
+		ctx, cancel := context.WithTimeout(admission.Visit(r.Context()), s.cfg.Server.RequestTimeout)
 		defer cancel()
 
 		original := r.Body
@@ -247,14 +265,25 @@ func (s *Server) serve(group []dialect.Route) echo.HandlerFunc {
 			r.Body = http.MaxBytesReader(c.Response().Writer, r.Body, maxBody)
 		}
 		info := infoOf(c)
-		req := dialect.NewRequest(r, info.log, &info.record, fields)
 		route := group[len(group)-1]
+		if route.Computes && s.cfg.Admission != nil {
+			body := &metered{ReadCloser: r.Body, admission: s.cfg.Admission}
+			defer body.free()
+			r.Body = body
+		}
+		req := dialect.NewRequest(r, info.log, &info.record, fields)
 		if maxBody > 0 && r.ContentLength > maxBody {
 			// Answered from the header alone: a client that asks first need not send anything.
 			return s.fail(c, route, original, &dialect.Error{
 				Status: http.StatusRequestEntityTooLarge, Reason: dialect.ReasonBodyTooLarge,
 				Public: fmt.Sprintf("The request body is too large, at most %d bytes are taken.", maxBody),
 			})
+		}
+		looked := len(group) == 1 || r.ContentLength > claimed
+		if looked {
+			if busy := s.door(route); busy != nil {
+				return s.fail(c, route, original, busy)
+			}
 		}
 		for _, candidate := range group {
 			if candidate.Claims == nil || candidate.Claims(req) {
@@ -263,7 +292,15 @@ func (s *Server) serve(group []dialect.Route) echo.HandlerFunc {
 			}
 		}
 		info.route = route
+		if !looked {
+			if busy := s.door(route); busy != nil {
+				return s.fail(c, route, original, busy)
+			}
+		}
 		if !route.Keyless {
+			if err := s.clients.admit(info.client, time.Now()); err != nil {
+				return s.fail(c, route, original, classify(r, err))
+			}
 			pass, err := s.admit(c, req)
 			if err != nil {
 				return s.fail(c, route, original, classify(r, err))
@@ -298,6 +335,8 @@ func classify(r *http.Request, err error) *dialect.Error {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case dialect.Refusal(err) != nil:
+		return dialect.Refusal(err)
 	case errors.Is(r.Context().Err(), context.Canceled):
 		return &dialect.Error{Status: dialect.StatusClientGone, Reason: dialect.ReasonClientGone, Err: err}
 	case errors.Is(r.Context().Err(), context.DeadlineExceeded):
@@ -312,9 +351,10 @@ func classify(r *http.Request, err error) *dialect.Error {
 	}
 }
 
-// How much of an oversized body is read after the reply, and for how long. Most clients look for a reply only once
-// they have sent everything, and lose it when the connection breaks before.
+// How much of a body that is not wanted is read after the reply, and for how long. Most clients look for a reply only
+// once they have sent everything, and lose it when the connection breaks before.
 const (
+	shortBody   = 256 << 10 // is read to its end, and the connection kept
 	lingerBytes = 64 << 20
 	lingerTime  = 5 * time.Second
 )
@@ -336,11 +376,20 @@ func (s *Server) fail(c echo.Context, route dialect.Route, body io.Reader, e *di
 	if e.RetryAfter > 0 {
 		res.Header().Set("Retry-After", fmt.Sprint(int(max(time.Second, e.RetryAfter).Round(time.Second)/time.Second)))
 	}
-	linger := e.Status == http.StatusRequestEntityTooLarge && c.Request().Header.Get("Expect") == ""
+	// A body that is still on its way must not hold the reply up, nor break the connection under it.
 	control := http.NewResponseController(res.Writer)
+	sent, hasBody := body.(*timedBody)
+	linger := e.Status == http.StatusRequestEntityTooLarge || hasBody && !sent.done
 	if linger {
-		_ = control.EnableFullDuplex() // HTTP/1: lets the body be read behind the reply; elsewhere it always can
-		res.Header().Set("Connection", "close")
+		_ = control.EnableFullDuplex() // HTTP/1: net/http would read on before it replies; elsewhere it never does
+		asked := c.Request().Header.Get("Expect") != ""
+		if length := c.Request().ContentLength; asked || length < 0 || length > shortBody {
+			res.Header().Set("Connection", "close")
+		}
+		if asked { // it waits for our word before it sends anything
+			linger = false
+			_ = control.SetReadDeadline(time.Now().Add(lingerTime))
+		}
 	}
 	route.Fail(res, e)
 	if linger {

@@ -193,7 +193,7 @@ func TestMetricsOfARequest(t *testing.T) {
 		`cutout_stage_duration_seconds_count{stage="infer"} 1`,
 		`cutout_stage_duration_seconds_count{stage="encode"} 1`,
 		`cutout_stage_duration_seconds_count{stage="write"} 1`,
-		`cutout_inference_duration_seconds_count{model="test"} 1`,
+		`cutout_inference_duration_seconds_count{model="test",precision=""} 1`,
 	} {
 		if !strings.Contains(exposition, want) {
 			t.Errorf("no line %s", want)

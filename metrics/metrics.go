@@ -35,7 +35,7 @@ const (
 	StageRead  = "read"  // the body of the request
 	StageFetch = "fetch" // a picture named by URL
 	StageWrite = "write" // the reply, base64 included
-	stageInfer = "infer" // the pipeline's
+	StageInfer = "infer" // the pipeline's
 )
 
 // Build describes the running program.
@@ -47,8 +47,9 @@ type Build struct {
 
 // Metrics records what the server does. It is safe for concurrent use.
 type Metrics struct {
-	registry *prometheus.Registry
-	model    string
+	registry  *prometheus.Registry
+	model     string
+	precision string
 
 	requests  *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
@@ -73,8 +74,9 @@ var (
 // New builds the metrics of one server.
 func New(b Build) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		model:    b.Model,
+		registry:  prometheus.NewRegistry(),
+		model:     b.Model,
+		precision: b.Precision,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: RequestsTotal, Help: "Requests answered, by dialect, route and status code (499: the client went away).",
 		}, []string{"dialect", "route", "code"}),
@@ -94,8 +96,8 @@ func New(b Build) *Metrics {
 			Name: StageDuration, Help: "Time one stage of a request took.", Buckets: stageBuckets,
 		}, []string{"stage"}),
 		inference: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: InferenceDuration, Help: "Time one run of the network took.", Buckets: stageBuckets,
-		}, []string{"model"}),
+			Name: InferenceDuration, Help: "Time a request's picture was with the network, by the network and its arithmetic.", Buckets: stageBuckets,
+		}, []string{"model", "precision"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: FailuresTotal, Help: "Requests that did not give a result, by dialect and reason, whatever their status code.",
 		}, []string{"dialect", "reason"}),
@@ -165,9 +167,15 @@ func (m *Metrics) Observe(r Request) {
 // Stage records the time a stage took.
 func (m *Metrics) Stage(name string, d time.Duration) {
 	m.stages.WithLabelValues(name).Observe(d.Seconds())
-	if name == stageInfer {
-		m.inference.WithLabelValues(m.model).Observe(d.Seconds())
+}
+
+// Inference records the time a picture was with a network; an empty name is the server's own. Names are those of networks
+// that are loaded.
+func (m *Metrics) Inference(model string, d time.Duration) {
+	if model == "" {
+		model = m.model
 	}
+	m.inference.WithLabelValues(model, m.precision).Observe(d.Seconds())
 }
 
 // Failure counts a request that gave no result.

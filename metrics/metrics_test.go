@@ -14,6 +14,8 @@ func TestExposition(t *testing.T) {
 	end := m.Begin()
 	m.Observe(Request{Dialect: "api4ai", Route: "/v1/results", Code: 200, Duration: 300 * time.Millisecond, Received: 1000, Sent: 2000})
 	m.Stage("infer", 200*time.Millisecond)
+	m.Inference("", 200*time.Millisecond)
+	m.Inference("other", 100*time.Millisecond)
 	m.Stage(StageRead, time.Millisecond)
 	m.Failure("api4ai", "undecodable")
 	m.Rejected("undecodable")
@@ -31,7 +33,8 @@ func TestExposition(t *testing.T) {
 		`cutout_sent_bytes_total{dialect="api4ai"} 2000`,
 		`cutout_stage_duration_seconds_count{stage="infer"} 1`,
 		`cutout_stage_duration_seconds_count{stage="read"} 1`,
-		`cutout_inference_duration_seconds_count{model="u2netp"} 1`,
+		`cutout_inference_duration_seconds_count{model="u2netp",precision="fp32"} 1`,
+		`cutout_inference_duration_seconds_count{model="other",precision="fp32"} 1`,
 		`cutout_failures_total{dialect="api4ai",reason="undecodable"} 1`,
 		`cutout_decode_rejected_total{reason="undecodable"} 1`,
 		`cutout_panics_total 1`,
@@ -67,10 +70,12 @@ func TestNamesFollowTheConvention(t *testing.T) {
 	m := New(Build{})
 	m.Observe(Request{Code: 200})
 	m.Stage("infer", time.Second)
+	m.Inference("", time.Second)
+	m.NewServer(func() ServerStats { return ServerStats{} }).Refused("interactive", "wait")
 	m.Failure("a", "b")
 	m.Rejected("c")
 	m.Key("d", 1, true)
-	good := regexp.MustCompile(`^cutout_[a-z_]+(_total|_seconds|_bytes|_in_flight|_info)$`)
+	good := regexp.MustCompile(`^cutout_[a-z_]+(_total|_seconds|_bytes|_in_flight|_info|_open|_slots|_running|_waiting|_overloaded)$`)
 	families, err := m.Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
