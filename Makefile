@@ -21,7 +21,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine
+.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench: ## Run every benchmark
 bench-engine: build ## Time the engine against ONNX Runtime and OpenVINO in one run (needs python)
 	@test -x $(TOOLS)/bench/bin/python || { python3 -m venv $(TOOLS)/bench && $(TOOLS)/bench/bin/pip install -q -r bench/requirements.txt; }
 	$(TOOLS)/bench/bin/python bench/engine.py bin/cutout weights/u2netp.onnx --cpu auto avx2
+
+bench-e2e: build ## Time whole requests against rembg's server in one run (needs python, fetches rembg from PyPI once)
+	@test -x $(TOOLS)/rembg/bin/rembg || { python3 -m venv $(TOOLS)/rembg && $(TOOLS)/rembg/bin/pip install -q -r bench/requirements-e2e.txt; }
+	$(TOOLS)/rembg/bin/python bench/e2e.py bin/cutout weights/u2netp.onnx $(DATA)
 
 quality: ## Measure masks against the photos in DATA into docs/quality.md, and write pictures to GALLERY
 	go run ./quality --data $(DATA) --gallery $(GALLERY) --report docs/quality.md
