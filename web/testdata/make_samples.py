@@ -18,6 +18,7 @@ ASSETS = pathlib.Path(__file__).resolve().parent.parent / "assets"
 
 for name, source in {"cup": "coffee", "astronaut": "astronaut", "cat": "chelsea"}.items():
     photo = Image.fromarray(getattr(skimage.data, source)()).convert("RGB")
+    photo.thumbnail((600, 448), Image.Resampling.LANCZOS)
     photo.save(ASSETS / f"{name}.jpg", quality=74, progressive=True, optimize=True)
     if name == "cup":
         with tempfile.TemporaryDirectory() as folder:
