@@ -141,6 +141,8 @@ type winogradConv struct {
 	chunk      int // output blocks at a time
 	vPos, mPos int // float32 between positions of the panels
 	epi        epilogue
+	halved     *store // the result's largest values of two by two, nil where nothing wants them
+	halving    []int  // offsets of the four, in bytes
 }
 
 func (c *compiler) winogradConv(call *Call, win window, g *convWeights, bias []float32) {
@@ -177,7 +179,37 @@ func (c *compiler) winogradConv(call *Call, win window, g *convWeights, bias []f
 	}
 	c.needScratch(kernels.WinogradPositions*(s.vPos+s.mPos) + kernels.WinogradScratch + patch)
 	s.dst = c.newBlocked(t.out)
-	c.emit(fmt.Sprintf("Conv winograd%s %d>%d %dx%d", note, cin, g.cout, win.oh, win.ow), s, append(storesOf(s.src), s.epi.pre, s.epi.post), s.dst)
+	if pooled := c.absorbPool(t.out); pooled != nil {
+		s.halved = c.newBlocked(pooled)
+		s.halving = []int{0, block * 4, win.ow * block * 4, (win.ow + 1) * block * 4}
+		note += " pooling"
+	}
+	c.emit(fmt.Sprintf("Conv winograd%s %d>%d %dx%d", note, cin, g.cout, win.oh, win.ow), s, append(storesOf(s.src), s.epi.pre, s.epi.post), s.dst, s.halved)
+}
+
+// absorbPool takes the maximum pooling of v by two in both directions, if there is one, and returns its result. It suits
+// pictures of whole 4x4 tiles alone.
+func (c *compiler) absorbPool(v *Value) *Value {
+	_, _, h, w := dims(v)
+	if h%4 != 0 || w%4 != 0 {
+		return nil
+	}
+	for _, call := range v.Users {
+		if call.Node.OpType != "MaxPool" || call.Node.Domain != "" && call.Node.Domain != "ai.onnx" || c.done[call] ||
+			len(call.Out) != 1 || call.Out[0] == nil || !is4D(call.Out[0]) {
+			continue
+		}
+		kernel, err := call.Node.Attrs.IntsN("kernel_shape", 2, 1)
+		if err != nil {
+			continue
+		}
+		win, ok := windowOf(call, kernel[0], kernel[1])
+		if ok && win == (window{kh: 2, kw: 2, sh: 2, sw: 2, dh: 1, dw: 1, ih: h, iw: w, oh: h / 2, ow: w / 2}) {
+			c.done[call] = true
+			return call.Out[0]
+		}
+	}
+	return nil
 }
 
 // winogradWeights computes U = G g G^T for every pair of channels, in float64.
@@ -244,6 +276,9 @@ func (s *winogradConv) do(x *exec, w *worker, task int) {
 			e := s.epi.at(x, w, at)
 			e.Bias = e.Bias[(ob+b)*block:][:block]
 			s.transformOutput(set, dst[at:][:outPlane], m[b*s.tile*block:], e, first, tiles, tmp, patch)
+			if s.halved != nil {
+				s.pool(set, x.buf(s.halved)[at/4:][:outPlane/4], dst[at:][:outPlane], first, tiles)
+			}
 		}
 	}
 }
@@ -289,6 +324,18 @@ func (s *winogradConv) transformEnlarged(set *kernels.Set, v []float32, up *resi
 		y, x, width := ty*4-s.win.top, tx*4-s.win.left, 4*run+2
 		up.patch(set, room, src, y, y+6, x, x+width, line)
 		set.WinogradInput(v[t*block:], room, kernels.TileShape{Tiles: run, Row: width * block, Pos: s.vPos}, tmp)
+		t += run
+	}
+}
+
+// pool halves the tiles that were just written, while they are in the cache.
+func (s *winogradConv) pool(set *kernels.Set, halved, dst []float32, first, tiles int) {
+	for t := 0; t < tiles; {
+		ty, tx := (first+t)/s.tw, (first+t)%s.tw
+		run := min(s.tw-tx, tiles-t)
+		for y := 2 * ty; y < 2*ty+2; y++ {
+			set.MaxTaps(halved[(y*s.win.ow/2+2*tx)*block:], dst[(2*y*s.win.ow+4*tx)*block:], s.halving, 2*run, 2*block)
+		}
 		t += run
 	}
 }

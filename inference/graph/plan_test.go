@@ -315,6 +315,27 @@ func TestEnlargedWhileRead(t *testing.T) {
 	}
 }
 
+// TestPooledWhileWritten covers maximum pooling that a convolution does on its way, beside others that it must leave alone.
+func TestPooledWhileWritten(t *testing.T) {
+	conv := ops.Attrs{"kernel_shape": ints(3, 3), "pads": ints(1, 1, 1, 1)}
+	half := ops.Attrs{"kernel_shape": ints(2, 2), "strides": ints(2, 2)}
+	for _, shape := range [][]int{{1, 20, 12, 52}, {2, 7, 8, 8}, {1, 20, 10, 12}, {1, 20, 9, 13}} {
+		n := newNet(9, shape...)
+		x := n.node("Relu", nil, n.node("Conv", conv, "x", n.weights(40, shape[1], 3, 3)))
+		sum := n.node("Add", nil, n.node("Relu", nil, n.node("Conv", conv, x, n.weights(40, 40, 3, 3))), x)
+		outs := []string{n.node("MaxPool", half, x), n.node("MaxPool", half, sum), n.node("Relu", nil, sum)}
+		alone := n.node("Conv", conv, sum, n.weights(5, 40, 3, 3))
+		outs = append(outs, n.node("MaxPool", half, alone))
+		both := n.node("Conv", conv, sum, n.weights(17, 40, 3, 3))
+		outs = append(outs,
+			n.node("MaxPool", ops.Attrs{"kernel_shape": ints(2, 2), "strides": ints(2, 2), "ceil_mode": int64(1)}, both),
+			n.node("MaxPool", ops.Attrs{"kernel_shape": ints(3, 3), "strides": ints(2, 2)}, both),
+			n.node("AveragePool", half, both),
+			n.node("MaxPool", ops.Attrs{"kernel_shape": ints(2, 2), "strides": ints(1, 1)}, both))
+		t.Run(fmt.Sprint(shape), func(t *testing.T) { n.sameAsReference(t, shape, outs...) })
+	}
+}
+
 func TestPoolAndResize(t *testing.T) {
 	for _, ch := range []int{3, 20} {
 		for _, size := range [][2]int{{12, 16}, {11, 9}} {
