@@ -92,6 +92,28 @@ func TestCutout(t *testing.T) {
 	})
 }
 
+func TestCutoutInPlace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w, h := rapid.IntRange(1, 40).Draw(t, "w"), rapid.IntRange(1, 3).Draw(t, "h")
+		m, mask := image.NewNRGBA(image.Rect(0, 0, w, h)), image.NewGray(image.Rect(0, 0, w, h))
+		extremes := rapid.OneOf(rapid.Just[uint8](0), rapid.Just[uint8](255), rapid.Byte())
+		run := rapid.IntRange(1, 20).Draw(t, "run") // neighbours are alike, as in pictures
+		var alpha, value uint8
+		for i := range mask.Pix {
+			if i%run == 0 {
+				alpha, value = extremes.Draw(t, "alpha"), extremes.Draw(t, "mask")
+			}
+			copy(m.Pix[4*i:], []uint8{uint8(i), uint8(3 * i), uint8(7 * i), alpha})
+			mask.Pix[i] = value
+		}
+		want := Cutout(m, mask)
+		CutoutInPlace(m, mask)
+		if !bytes.Equal(m.Pix, want.Pix) || !bytes.Equal(mask.Pix, AlphaOf(want).Pix) {
+			t.Fatalf("%v and %v, want %v", m.Pix, mask.Pix, want.Pix)
+		}
+	})
+}
+
 func TestOver(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

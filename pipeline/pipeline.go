@@ -261,9 +261,7 @@ func (j *job) infer(ctx context.Context) error {
 func (j *job) composite(context.Context) error {
 	cut := compositing.Cutout(j.photo, j.mask)
 	j.photo = nil
-	for i := range j.mask.Pix {
-		j.mask.Pix[i] = cut.Pix[4*i+3] // what was transparent in the photo stays so
-	}
+	compositing.TakeAlpha(j.mask, cut) // what was transparent in the photo stays so
 	cut = j.unfocus(cut)
 	for _, r := range compositing.Objects(j.mask) {
 		j.result.Objects = append(j.result.Objects, Object{Box: compositing.NormaliseBox(r, j.result.Width, j.result.Height)})
