@@ -21,7 +21,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-e2e
+.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ test: build vet fmt lint unit ## Build, vet, check the format, lint and run ever
 unit: ## Run every test: unit, contract and, where python can fetch them, the ONNX node tests
 	@sh inference/conformance/fetch.sh || echo "the ONNX node tests could not be fetched: they are skipped"
 	go test ./...
+
+cluster: ## Run jobs on three NATS servers of which one is killed and one cut off; takes minutes
+	JOBS_TEST_CLUSTER=1 go test -count=1 -v -timeout 20m -run TestCluster ./jobs
+
+clients: ## Run published clients and the samples of the services' pages against the program (needs their programs and registries)
+	sh test/clients/run.sh
+	sh test/clients/samples.sh
 
 conformance: ## Run the ONNX project's own node tests against the engine (downloads them once, with python and pip)
 	sh inference/conformance/fetch.sh

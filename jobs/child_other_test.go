@@ -2,4 +2,6 @@
 
 package jobs
 
-func child(string) {}
+func child(string)       {}
+func workerChild(string) {}
+func nodeChild(string)   {}

@@ -221,8 +221,11 @@ func (s *Service) putPart(ctx context.Context, name string, data []byte) error {
 // partInfo reads the description of a part.
 func (s *Service) partInfo(ctx context.Context, name string) (info jetstream.ObjectInfo, err error) {
 	_, subject := s.objectSubjects(name, "")
-	m, err := s.files.GetLastMsgForSubject(ctx, subject)
-	if err != nil {
+	var m *jetstream.RawStreamMsg
+	if err := s.asking(ctx, func(ctx context.Context) (err error) {
+		m, err = s.files.GetLastMsgForSubject(ctx, subject)
+		return err
+	}); err != nil {
 		return info, err
 	}
 	return info, json.Unmarshal(m.Data, &info)
@@ -241,8 +244,11 @@ func (s *Service) getPart(ctx context.Context, name string) ([]byte, error) {
 	chunks, _ := s.objectSubjects(name, info.NUID)
 	data := make([]byte, 0, info.Size)
 	for seq := uint64(1); uint64(len(data)) < info.Size; {
-		m, err := s.files.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(chunks))
-		if err != nil {
+		var m *jetstream.RawStreamMsg
+		if err := s.asking(ctx, func(ctx context.Context) (err error) {
+			m, err = s.files.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(chunks))
+			return err
+		}); err != nil {
 			return nil, err
 		}
 		data, seq = append(data, m.Data...), m.Sequence+1

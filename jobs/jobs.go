@@ -193,6 +193,7 @@ type Service struct {
 	stored usage // of states
 
 	workers  sync.WaitGroup
+	watching sync.WaitGroup
 	fetching context.Context // ends when no further job may be taken
 	stop     context.CancelFunc
 	calling  context.Context // ends when no call may be waited for any longer
@@ -237,7 +238,6 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.calling, s.hangUp = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.open(ctx); err != nil {
 		s.stop()
-		s.hangUp()
 		s.disconnect()
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -282,22 +282,94 @@ func (s *Service) open(ctx context.Context) (err error) {
 	if s.js, err = jetstream.New(s.conn); err != nil {
 		return err
 	}
-	if err := s.openBuckets(ctx); err != nil {
+	if err := s.openStreams(ctx); err != nil {
 		return err
 	}
-	for _, kind := range s.cfg.Kinds {
-		if s.queues[kind], err = s.openQueue(ctx, kind, "jobs-"+kind, s.jobSubject(kind, "*")); err != nil {
-			return err
-		}
-	}
-	if s.calls, err = s.openQueue(ctx, "calls", "calls", s.callSubject("*")); err != nil {
-		return err
+	if s.cfg.URL != "" {
+		s.watching.Go(s.watch)
 	}
 	_, err = s.conn.Subscribe(s.cancelSubject("*"), func(m *nats.Msg) {
 		s.interrupt(strings.TrimPrefix(m.Subject, s.cancelSubject("")), ErrCancelled)
 	})
 	return err
 }
+
+// How often the store is asked whether it is there, and how long it may take to say so.
+const (
+	watchEvery   = 5 * time.Second
+	watchTimeout = 5 * time.Second
+
+	watchSilences = 2 // one after the other, before something is done
+)
+
+// watch leaves a server that keeps the connection but cannot answer for the store, as one does that is cut off from the
+// rest of its cluster. Left alone, the connection would stay there until the cluster has healed. A cluster that has lost
+// the server that decided needs some seconds to choose another: one silence is none.
+func (s *Service) watch() {
+	silences := 0
+	for pause(s.calling, watchEvery) == nil {
+		ctx, cancel := context.WithTimeout(s.calling, watchTimeout)
+		_, err := s.state.Get(ctx, "watch") // unlike information about a stream, which a server gives from memory
+		cancel()
+		if err == nil || errors.Is(err, jetstream.ErrKeyNotFound) || s.calling.Err() != nil || !s.conn.IsConnected() || len(s.conn.Servers()) < 2 {
+			silences = 0
+			continue
+		}
+		if silences++; silences < watchSilences {
+			continue
+		}
+		silences = 0
+		s.cfg.Log.Warn("job store: no answer, trying another server", "server", s.conn.ConnectedServerName(), "error", err.Error())
+		if err := s.conn.ForceReconnect(); err != nil {
+			s.cfg.Log.Warn("job store: cannot leave a server", "error", err.Error())
+		}
+	}
+}
+
+// openStreams readies all there is in the store. A cluster that has just started, or is about to choose who decides, leaves
+// questions unanswered: they are asked again.
+func (s *Service) openStreams(ctx context.Context) error {
+	return s.asking(ctx, func(ctx context.Context) (err error) {
+		if err := s.openBuckets(ctx); err != nil {
+			return err
+		}
+		for _, kind := range s.cfg.Kinds {
+			if s.queues[kind], err = s.openQueue(ctx, kind, "jobs-"+kind, s.jobSubject(kind, "*")); err != nil {
+				return err
+			}
+		}
+		s.calls, err = s.openQueue(ctx, "calls", "calls", s.callSubject("*"))
+		return err
+	})
+}
+
+// passing tells whether an error is one of a store that may be there in a moment.
+func passing(err error) bool {
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return false
+	case errors.As(err, &api):
+		return api.Code == http503
+	default:
+		return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout)
+	}
+}
+
+// asking asks the store something that may be asked again: that is done while a cluster is about to choose who decides, and
+// for as long as ctx lasts.
+func (s *Service) asking(ctx context.Context, ask func(context.Context) error) error {
+	for {
+		short, cancel := context.WithTimeout(ctx, askAgain)
+		err := ask(short)
+		cancel()
+		if err == nil || ctx.Err() != nil || s.embedded != nil || !passing(err) || pause(ctx, 250*time.Millisecond) != nil {
+			return err
+		}
+	}
+}
+
+const http503 = 503 // with which a server says that its cluster is not ready
 
 // openBuckets readies the buckets for states and files. Their streams are created here rather than by the client
 // library, which lets any replica answer reads: a replica that lags would not know a job that was just submitted.
@@ -363,6 +435,7 @@ func (s *Service) cancelSubject(id string) string { return s.cfg.Namespace + ".c
 
 const (
 	openTimeout  = 30 * time.Second
+	askAgain     = 4 * time.Second  // of one of several tries at either
 	storeTimeout = 15 * time.Second // of one write or read of the store
 )
 
@@ -476,7 +549,6 @@ func (s *Service) Close(ctx context.Context) error {
 			err = errors.Join(err, errors.New("a handler does not stop"))
 		}
 	}
-	s.hangUp()
 	s.disconnect()
 	return err
 }
@@ -485,6 +557,8 @@ func (s *Service) Close(ctx context.Context) error {
 const drainTimeout = 10 * time.Second
 
 func (s *Service) disconnect() {
+	s.hangUp()
+	s.watching.Wait()
 	if s.conn != nil {
 		s.conn.Close()
 	}

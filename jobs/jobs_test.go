@@ -32,6 +32,14 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
+	if url := os.Getenv("JOBS_TEST_WORKER"); url != "" {
+		workerChild(url)
+		return
+	}
+	if config := os.Getenv("JOBS_TEST_NODE"); config != "" {
+		nodeChild(config)
+		return
+	}
 	before := runtime.NumGoroutine()
 	code := m.Run()
 	if code == 0 && !settled(before) {

@@ -198,8 +198,11 @@ func (s *Service) load(ctx context.Context, id string) (*record, uint64, error) 
 	if !idForm.MatchString(id) {
 		return nil, 0, fmt.Errorf("job: %w", ErrNotFound)
 	}
-	entry, err := s.state.Get(ctx, jobKey(id))
-	if err != nil {
+	var entry jetstream.KeyValueEntry
+	if err := s.asking(ctx, func(ctx context.Context) (err error) {
+		entry, err = s.state.Get(ctx, jobKey(id))
+		return err
+	}); err != nil {
 		return nil, 0, notFound("job", err)
 	}
 	var r record
@@ -231,11 +234,16 @@ func (s *Service) change(ctx context.Context, id string, apply func(*record) err
 		if err != nil {
 			return nil, err
 		}
-		_, err = s.state.Update(ctx, jobKey(id), data, revision)
+		short, cancel := context.WithTimeout(ctx, askAgain)
+		_, err = s.state.Update(short, jobKey(id), data, revision)
+		cancel()
 		if err == nil {
 			return r, nil
 		}
-		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		// Where the answer is lost, the record tells whether the change was made: it has another revision then, and the
+		// change is applied to what it made of the record.
+		lost := s.embedded == nil && ctx.Err() == nil && passing(err)
+		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) && !lost {
 			return nil, storeError("job", err)
 		}
 		if err := pause(ctx, rand.N(time.Duration(n+1)*5*time.Millisecond)); err != nil {
