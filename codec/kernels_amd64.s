@@ -830,3 +830,87 @@ TEXT ·idctPair(SB), NOSPLIT, $512-24
 	VEXTRACTI128 $0x01, Y14, (CX)(DX*1)
 	VZEROUPPER
 	RET
+
+// func subtractBlocks(dst *byte, a *byte, b *byte, blocks int)
+// Requires: AVX, AVX2
+TEXT ·subtractBlocks(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ b+16(FP), DX
+	MOVQ blocks+24(FP), BX
+
+block:
+	VMOVDQU (CX), Y0
+	VPSUBB  (DX), Y0, Y0
+	VMOVDQU Y0, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, AX
+	DECQ    BX
+	JNZ     block
+	VZEROUPPER
+	RET
+
+DATA adlerWeights<>+0(SB)/8, $0x191a1b1c1d1e1f20
+DATA adlerWeights<>+8(SB)/8, $0x1112131415161718
+DATA adlerWeights<>+16(SB)/8, $0x090a0b0c0d0e0f10
+DATA adlerWeights<>+24(SB)/8, $0x0102030405060708
+GLOBL adlerWeights<>(SB), RODATA|NOPTR, $32
+
+DATA adlerOnes<>+0(SB)/8, $0x0001000100010001
+DATA adlerOnes<>+8(SB)/8, $0x0001000100010001
+DATA adlerOnes<>+16(SB)/8, $0x0001000100010001
+DATA adlerOnes<>+24(SB)/8, $0x0001000100010001
+GLOBL adlerOnes<>(SB), RODATA|NOPTR, $32
+
+// func adlerBlocks(p *byte, blocks int, a *uint32, b *uint32)
+// Requires: AVX, AVX2
+TEXT ·adlerBlocks(SB), NOSPLIT, $0-32
+	MOVQ    p+0(FP), AX
+	MOVQ    blocks+8(FP), CX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VMOVDQU adlerOnes<>+0(SB), Y4
+	VMOVDQU adlerWeights<>+0(SB), Y5
+	MOVQ    CX, DX
+
+block:
+	VMOVDQU      (AX), Y6
+	VPADDD       Y0, Y1, Y1
+	VPSADBW      Y3, Y6, Y7
+	VPADDD       Y7, Y0, Y0
+	VPMADDUBSW   Y5, Y6, Y6
+	VPMADDWD     Y4, Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	ADDQ         $0x20, AX
+	DECQ         CX
+	JNZ          block
+	VPSLLD       $0x05, Y1, Y1
+	VPADDD       Y1, Y2, Y2
+	VEXTRACTI128 $0x01, Y0, X1
+	VPADDD       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDD       X0, X1, X1
+	VPSHUFD      $0x01, X1, X0
+	VPADDD       X0, X1, X1
+	VMOVD        X1, AX
+	VEXTRACTI128 $0x01, Y2, X0
+	VPADDD       X2, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPADDD       X1, X0, X0
+	VPSHUFD      $0x01, X0, X1
+	VPADDD       X1, X0, X0
+	VMOVD        X0, CX
+	MOVQ         a+16(FP), BX
+	MOVQ         b+24(FP), SI
+	MOVL         (BX), DI
+	ADDL         DI, AX
+	MOVL         AX, (BX)
+	IMULL        DX, DI
+	SHLL         $0x05, DI
+	ADDL         DI, CX
+	ADDL         CX, (SI)
+	VZEROUPPER
+	RET

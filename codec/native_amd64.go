@@ -4,8 +4,8 @@ package codec
 
 import "golang.org/x/sys/cpu"
 
-// hasNative tells whether the kernels of kernels_amd64.s run here. Each function below does nothing and returns false
-// where they do not, or where they cannot take the call; its caller then goes the plain way, which gives the same.
+// hasNative tells whether the kernels of kernels_amd64.s run here. Each function below does nothing and returns false,
+// or 0, where they do not, or where they cannot take the call; its caller then goes the plain way, which gives the same.
 var hasNative = cpu.X86.HasAVX2
 
 func acrossNative(dst, src *[4][]byte, k *packedWeights) bool {
@@ -82,4 +82,25 @@ func idctNative(dst []byte, stride int, coef []int16) bool {
 	_, _ = coef[127], dst[7*stride+15]
 	idctPair(&coef[0], &dst[0], stride)
 	return true
+}
+
+func subtractNative(dst, a, b []byte) (done int) {
+	const block = 32
+	n := len(dst) / block
+	if !hasNative || n == 0 {
+		return 0
+	}
+	_, _ = a[n*block-1], b[n*block-1]
+	subtractBlocks(&dst[0], &a[0], &b[0], n)
+	return n * block
+}
+
+func adlerNative(p []byte, a, b *uint32) (done int) {
+	const block = 32
+	n := len(p) / block
+	if !hasNative || n == 0 {
+		return 0
+	}
+	adlerBlocks(&p[0], n, a, b)
+	return n * block
 }

@@ -174,7 +174,7 @@ func (s *pngSource) compress(from, to int, first, last bool) strip {
 	} else {
 		err = errors.Join(err, c.deflate.Flush())
 	}
-	return strip{c: c, adler: adler32.Checksum(c.raw), size: int64(size), err: err}
+	return strip{c: c, adler: adlerSum(c.raw), size: int64(size), err: err}
 }
 
 // writeChunk completes the chunk in c.out and writes it.
@@ -184,6 +184,28 @@ func (c *compressor) writeChunk(w io.Writer) error {
 	c.out.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b[4:])))
 	_, err := w.Write(c.out.Bytes())
 	return err
+}
+
+// adlerSum is adler32.Checksum, several times as fast where there is assembly.
+func adlerSum(p []byte) uint32 {
+	if !hasNative {
+		return adler32.Checksum(p)
+	}
+	const (
+		mod  = 65521
+		most = 5536 // bytes after which neither sum has outgrown 32 bits, in whole blocks
+	)
+	a, b := uint32(1), uint32(0)
+	for len(p) > 0 {
+		run := p[:min(most, len(p))]
+		for _, v := range run[adlerNative(run, &a, &b):] {
+			a += uint32(v)
+			b += a
+		}
+		a, b = a%mod, b%mod
+		p = p[len(run):]
+	}
+	return b<<16 | a
 }
 
 // combineAdler gives the Adler-32 sum of two pieces from theirs (RFC 1950, section 8.2); size is that of the second.
@@ -234,7 +256,7 @@ func (s *pngSource) filter(dst []byte, from, to int) {
 func subtract(dst, a, b []byte) {
 	const top = 0x8080808080808080
 	a, b = a[:len(dst)], b[:len(dst)]
-	i := 0
+	i := subtractNative(dst, a, b)
 	for ; i+8 <= len(dst); i += 8 {
 		x, y := binary.LittleEndian.Uint64(a[i:]), binary.LittleEndian.Uint64(b[i:])
 		binary.LittleEndian.PutUint64(dst[i:], ((x|top)-(y&^top))^((x^^y)&top))

@@ -172,6 +172,20 @@ func TestCombineAdler(t *testing.T) {
 	}
 }
 
+func TestAdlerSum(t *testing.T) {
+	data := noise(300, 300, 5).Pix
+	for i := range data[:100000] {
+		data[i] = 255
+	}
+	for n := 0; n < len(data); n = n*5/4 + 1 {
+		for _, p := range [][]byte{data[:n], data[len(data)-n:]} {
+			if got, want := adlerSum(p), adler32.Checksum(p); got != want {
+				t.Fatalf("%d bytes: %08x, want %08x", n, got, want)
+			}
+		}
+	}
+}
+
 func TestSubtract(t *testing.T) {
 	a, b := noise(31, 33, 8).Pix, noise(31, 33, 9).Pix
 	got := make([]byte, len(a))

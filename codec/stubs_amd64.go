@@ -38,3 +38,13 @@ func chromaBlend(dst *byte, sums *uint16, blocks int, even uint16, odd uint16)
 //
 //go:noescape
 func idctPair(coef *int16, dst *byte, stride int)
+
+// subtractBlocks sets bytes of dst to those of a less those of b, 32 a block.
+//
+//go:noescape
+func subtractBlocks(dst *byte, a *byte, b *byte, blocks int)
+
+// adlerBlocks adds to the sums of Adler-32, which it does not reduce; see adlerSum.
+//
+//go:noescape
+func adlerBlocks(p *byte, blocks int, a *uint32, b *uint32)

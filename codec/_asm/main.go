@@ -503,6 +503,83 @@ func idct() {
 	RET()
 }
 
+// subtract takes 32 bytes a block.
+func subtract() {
+	kernel("subtractBlocks", "dst, a, b *byte, blocks int", "sets bytes of dst to those of a less those of b, 32 a block.")
+	dst, a, b, n := param("dst"), param("a"), param("b"), param("blocks")
+	Label("block")
+	x := YMM()
+	VMOVDQU(Mem{Base: a}, x)
+	VPSUBB(Mem{Base: b}, x, x)
+	VMOVDQU(x, Mem{Base: dst})
+	ADDQ(Imm(32), a)
+	ADDQ(Imm(32), b)
+	ADDQ(Imm(32), dst)
+	DECQ(n)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+// adler adds up the two sums of Adler-32, 32 bytes a block: the plain one, and the one in which each byte counts once for
+// each that follows it, itself included. Bytes of earlier blocks count 32 times for each later block.
+func adler() {
+	var weights [32]byte
+	for i := range weights {
+		weights[i] = byte(32 - i)
+	}
+	weight, ones := bytes32("adlerWeights", weights), words("adlerOnes", 1)
+	kernel("adlerBlocks", "p *byte, blocks int, a, b *uint32", "adds to the sums of Adler-32, which it does not reduce; see adlerSum.")
+	p, n := param("p"), param("blocks")
+	plain, before, weighted, zero, one, wt := YMM(), YMM(), YMM(), YMM(), YMM(), YMM()
+	for _, r := range []VecVirtual{plain, before, weighted, zero} {
+		VPXOR(r, r, r)
+	}
+	VMOVDQU(ones, one)
+	VMOVDQU(weight, wt)
+	blocks := GP64()
+	MOVQ(n, blocks)
+	Label("block")
+	x, y := YMM(), YMM()
+	VMOVDQU(Mem{Base: p}, x)
+	VPADDD(plain, before, before)
+	VPSADBW(zero, x, y)
+	VPADDD(y, plain, plain)
+	VPMADDUBSW(wt, x, x)
+	VPMADDWD(one, x, x)
+	VPADDD(x, weighted, weighted)
+	ADDQ(Imm(32), p)
+	DECQ(n)
+	JNZ(LabelRef("block"))
+
+	VPSLLD(Imm(5), before, before)
+	VPADDD(before, weighted, weighted)
+	total := func(r VecVirtual) GPVirtual {
+		h, g := XMM(), GP32()
+		VEXTRACTI128(Imm(1), r, h)
+		VPADDD(r.AsX(), h, h)
+		k := XMM()
+		VPSHUFD(Imm(0b01_00_11_10), h, k)
+		VPADDD(k, h, h)
+		VPSHUFD(Imm(0b00_00_00_01), h, k)
+		VPADDD(k, h, h)
+		VMOVD(h, g)
+		return g
+	}
+	sumA, sumB := total(plain), total(weighted)
+	a, b := param("a"), param("b")
+	old := GP32()
+	MOVL(Mem{Base: a}, old)
+	ADDL(old, sumA)
+	MOVL(sumA, Mem{Base: a})
+	IMULL(blocks.As32(), old)
+	SHLL(Imm(5), old)
+	ADDL(old, sumB)
+	ADDL(sumB, Mem{Base: b})
+	VZEROUPPER()
+	RET()
+}
+
 func main() {
 	ConstraintExpr("!noasm")
 	half := dwords("half22", 1<<(precision-1))
@@ -513,5 +590,7 @@ func main() {
 	chromaSums()
 	chromaBlend()
 	idct()
+	subtract()
+	adler()
 	Generate()
 }
