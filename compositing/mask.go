@@ -3,6 +3,7 @@ package compositing
 import (
 	"encoding/binary"
 	"image"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -13,14 +14,52 @@ func ClearFaint(mask *image.Gray, below uint8) {
 	if below == 0 {
 		return
 	}
+	eachSoft(mask, func(r []uint8) {
+		for x, v := range r {
+			if v < below {
+				r[x] = 0
+			}
+		}
+	})
+}
+
+// FillNearlyFull sets every value of mask from `from`, which is not 0, up to 255, in place. Whoever sees a cutout expects it
+// to hold the photo's own colours unmixed there.
+func FillNearlyFull(mask *image.Gray, from uint8) {
+	eachSoft(mask, func(r []uint8) {
+		for x, v := range r {
+			if v >= from {
+				r[x] = 255
+			}
+		}
+	})
+}
+
+// eachSoft calls f for stretches of mask that hold all values other than 0 and 255, and some of those.
+func eachSoft(mask *image.Gray, f func(r []uint8)) {
 	w, h := mask.Rect.Dx(), mask.Rect.Dy()
 	eachBand(w, h, func(y0, y1 int) {
 		for y := y0; y < y1; y++ {
 			r := row(mask.Pix, mask.Stride, y, w)
-			for x, v := range r {
-				if v < below {
-					r[x] = 0
+			for ; len(r) >= 8; r = r[8:] {
+				if v := binary.LittleEndian.Uint64(r); v != 0 && v != math.MaxUint64 {
+					f(r[:8])
 				}
+			}
+			f(r)
+		}
+	})
+}
+
+// TakeAlpha sets mask to the alpha of m, which has its size.
+func TakeAlpha(mask *image.Gray, m *image.NRGBA) {
+	sameSize("alpha", m.Rect, mask.Rect)
+	w, h := mask.Rect.Dx(), mask.Rect.Dy()
+	eachBand(w, h, func(y0, y1 int) {
+		for y := y0; y < y1; y++ {
+			dst, src := row(mask.Pix, mask.Stride, y, w), row(m.Pix, m.Stride, y, 4*w)
+			for x := range dst {
+				dst[x] = src[4*x+3]
 			}
 		}
 	})

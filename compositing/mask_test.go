@@ -33,6 +33,43 @@ func disc(m *image.Gray, cx, cy, r float64, v uint8) {
 	}
 }
 
+func TestFillNearlyFull(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := grayOf(t, "mask")
+		from := rapid.Uint8Range(1, 255).Draw(t, "from")
+		want := append([]uint8(nil), m.Pix...)
+		for y := range m.Rect.Dy() {
+			for i := y * m.Stride; i < y*m.Stride+m.Rect.Dx(); i++ {
+				if want[i] >= from {
+					want[i] = 255
+				}
+			}
+		}
+		FillNearlyFull(m, from)
+		if diff := cmp.Diff(want, m.Pix); diff != "" {
+			t.Fatalf("filled from %d (-want +got):\n%s", from, diff)
+		}
+	})
+}
+
+func TestTakeAlpha(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := grayOf(t, "mask")
+		picture := image.NewNRGBA(m.Rect)
+		copy(picture.Pix, rapid.SliceOfN(rapid.Byte(), len(picture.Pix), len(picture.Pix)).Draw(t, "picture"))
+		TakeAlpha(m, picture)
+		for y := range m.Rect.Dy() {
+			for x := range m.Rect.Dx() {
+				if got, want := m.GrayAt(x, y).Y, picture.NRGBAAt(x, y).A; got != want {
+					t.Fatalf("%d,%d is %d, want %d", x, y, got, want)
+				}
+			}
+		}
+	})
+}
+
 func TestClearFaint(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,6 +11,7 @@ type ForegroundOptions struct {
 	Regularization float64 // pull of the neighbours' colours; zero: 1e-5
 	GradientWeight float64 // further pull where alpha changes; zero: 1
 	Threads        int     // zero: all CPUs
+	KeepAlpha      bool    // the result's alpha channel is the photo's own
 }
 
 // Passes over a level: many where it is tiny, few where the coarser level has left little to do.
@@ -33,7 +34,7 @@ type fgLevel struct {
 
 // EstimateForeground finds the subject's own colours where alpha is neither 0 nor 255: there the photo shows them
 // mixed with the background's. It returns the photo with those pixels' colours replaced; all others keep theirs, bit
-// by bit, and alpha goes into the result's alpha channel. Composing the result over any background with straight
+// by bit, and alpha goes into the result's alpha channel unless the photo's is to be kept. Composing the result over any background with straight
 // alpha gives no fringe of the old one.
 //
 // The method is T. Germer, T. Uelwer, S. Conrad, S. Harmeling: Fast multi-level foreground estimation, ICPR 2020, with
@@ -56,6 +57,9 @@ func EstimateForeground(ctx context.Context, photo *image.NRGBA, alpha *image.Gr
 		for y := y0; y < y1; y++ {
 			dst := out.Pix[y*out.Stride : y*out.Stride+4*w]
 			copy(dst, photo.Pix[y*photo.Stride:])
+			if o.KeepAlpha {
+				continue
+			}
 			for x, a := range alpha.Pix[y*alpha.Stride : y*alpha.Stride+w] {
 				dst[4*x+3] = a
 			}
@@ -164,7 +168,7 @@ func widen(spans [][][2]int32, w, d int) [][][2]int32 {
 // none. Of a large photo it looks at some rows only.
 func meanColours(photo *image.NRGBA, alpha *image.Gray) (fg, bg [3]float32) {
 	w, h := photo.Rect.Dx(), photo.Rect.Dy()
-	step := 1 + w*h>>19
+	step := 1 + w*h>>17
 	var sum [2][3]uint64
 	var count [2]uint64
 	for y := 0; y < h; y += step {

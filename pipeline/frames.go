@@ -125,7 +125,7 @@ func (f *Frames) Matte(ctx context.Context, frame *image.NRGBA, mask *image.Gray
 	}
 	compositing.ClearFaint(out, faintAlpha)
 	if f.o.Quality != Fast {
-		fillFull(out)
+		compositing.FillNearlyFull(out, fullAlpha)
 	}
 	return out, nil
 }

@@ -68,7 +68,7 @@ func (j *job) refine(ctx context.Context) error {
 	if j.o.Quality != Fast && !j.o.Clean {
 		compositing.ClearFaint(j.mask, faintAlpha) // faint bridges would make the dirt part of the subject
 		compositing.DropSpecks(j.mask, speck)
-		fillFull(j.mask)
+		compositing.FillNearlyFull(j.mask, fullAlpha)
 	}
 	return nil
 }
@@ -98,22 +98,10 @@ func (j *job) closedForm(ctx context.Context, o MattingOptions) error {
 // colour replaces the photo by one whose half-transparent pixels have the subject's colours. What was transparent in
 // the photo stays so.
 func (j *job) colour(ctx context.Context) error {
-	foreground, err := matting.EstimateForeground(ctx, j.photo, j.mask, matting.ForegroundOptions{Threads: j.threads()})
+	foreground, err := matting.EstimateForeground(ctx, j.photo, j.mask, matting.ForegroundOptions{KeepAlpha: true, Threads: j.threads()})
 	if err != nil {
 		return err
 	}
-	for i := 3; i < len(foreground.Pix); i += 4 {
-		foreground.Pix[i] = j.photo.Pix[i]
-	}
 	j.photo = foreground
 	return nil
-}
-
-// fillFull sets every value of mask that is as good as all to 255.
-func fillFull(mask *image.Gray) {
-	for i, v := range mask.Pix {
-		if v >= fullAlpha {
-			mask.Pix[i] = 255
-		}
-	}
 }
