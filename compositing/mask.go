@@ -51,20 +51,6 @@ func eachSoft(mask *image.Gray, f func(r []uint8)) {
 	})
 }
 
-// TakeAlpha sets mask to the alpha of m, which has its size.
-func TakeAlpha(mask *image.Gray, m *image.NRGBA) {
-	sameSize("alpha", m.Rect, mask.Rect)
-	w, h := mask.Rect.Dx(), mask.Rect.Dy()
-	eachBand(w, h, func(y0, y1 int) {
-		for y := y0; y < y1; y++ {
-			dst, src := row(mask.Pix, mask.Stride, y, w), row(m.Pix, m.Stride, y, 4*w)
-			for x := range dst {
-				dst[x] = src[4*x+3]
-			}
-		}
-	})
-}
-
 // Bounds returns the smallest rectangle that holds every non-zero value of mask, empty when there is none.
 func Bounds(mask *image.Gray) image.Rectangle {
 	w, h := mask.Rect.Dx(), mask.Rect.Dy()

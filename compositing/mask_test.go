@@ -53,23 +53,6 @@ func TestFillNearlyFull(t *testing.T) {
 	})
 }
 
-func TestTakeAlpha(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		m := grayOf(t, "mask")
-		picture := image.NewNRGBA(m.Rect)
-		copy(picture.Pix, rapid.SliceOfN(rapid.Byte(), len(picture.Pix), len(picture.Pix)).Draw(t, "picture"))
-		TakeAlpha(m, picture)
-		for y := range m.Rect.Dy() {
-			for x := range m.Rect.Dx() {
-				if got, want := m.GrayAt(x, y).Y, picture.NRGBAAt(x, y).A; got != want {
-					t.Fatalf("%d,%d is %d, want %d", x, y, got, want)
-				}
-			}
-		}
-	})
-}
-
 func TestClearFaint(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

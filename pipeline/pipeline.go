@@ -259,10 +259,9 @@ func (j *job) infer(ctx context.Context) error {
 }
 
 func (j *job) composite(context.Context) error {
-	cut := compositing.Cutout(j.photo, j.mask)
+	compositing.CutoutInPlace(j.photo, j.mask)
+	cut := j.unfocus(j.photo)
 	j.photo = nil
-	compositing.TakeAlpha(j.mask, cut) // what was transparent in the photo stays so
-	cut = j.unfocus(cut)
 	for _, r := range compositing.Objects(j.mask) {
 		j.result.Objects = append(j.result.Objects, Object{Box: compositing.NormaliseBox(r, j.result.Width, j.result.Height)})
 	}
