@@ -441,10 +441,10 @@ func TestConvertRefusals(t *testing.T) { //nolint:tparallel // its subtests shar
 		status int
 		want   string
 	}{
-		"nothing":          {nil, 400, "convert_to is missing: it must be image-backgroundremover."},
-		"no convert_to":    {[]part{picture}, 400, "convert_to is missing: it must be image-backgroundremover."},
-		"bad convert_to":   {[]part{picture, text("convert_to", "pdf")}, 400, "convert_to must be image-backgroundremover."},
-		"video":            {[]part{picture, text("convert_to", "video-backgroundremover")}, 400, "Video is not supported by this server: convert_to must be image-backgroundremover."},
+		"nothing":          {nil, 400, "convert_to is missing: it must be image-backgroundremover or video-backgroundremover."},
+		"no convert_to":    {[]part{picture}, 400, "convert_to is missing: it must be image-backgroundremover or video-backgroundremover."},
+		"bad convert_to":   {[]part{picture, text("convert_to", "pdf")}, 400, "convert_to must be image-backgroundremover or video-backgroundremover."},
+		"video":            {[]part{picture, text("convert_to", "video-backgroundremover")}, 501, "Video is not supported by this server: it has no ffmpeg. convert_to must be image-backgroundremover."},
 		"no file":          {[]part{good}, 400, "No file was sent: send one or more as files."},
 		"file not chosen":  {[]part{good, {name: "files", isFile: true}}, 400, "No file was sent: send one or more as files."},
 		"file as text":     {[]part{good, text("files", "photo")}, 400, "No file was sent: send one or more as files."},

@@ -41,7 +41,8 @@ type Job struct {
 	Input      string // path
 	Background string // path of the picture or clip below the subject, where the format needs one
 	Dir        string // where segments and the result are written; they stay there
-	Segment    int    // frames of a segment; zero: all in one
+	// SegmentTime is how much of the result a segment shows; zero: all of it.
+	SegmentTime time.Duration
 
 	// Finished are the segments that an earlier attempt has left in Dir, in their order.
 	Finished []Segment
@@ -133,6 +134,7 @@ type conversion struct {
 	cuts    int
 	written int // frames of this attempt
 	parts   []Segment
+	length  int // frames of a segment; zero: all
 }
 
 // Convert makes a result of a clip. The masker's work is done on every core at once.
@@ -176,6 +178,9 @@ func (c *conversion) prepare(ctx context.Context) (err error) {
 		return &UnreadableError{Public: "The video is too small: this format takes two pixels at least."}
 	}
 	c.rate = c.Format.RateOf(c.info, c.Rate)
+	if c.SegmentTime > 0 {
+		c.length = max(1, c.rate.frames(c.SegmentTime))
+	}
 	c.total = c.info.expected(c.rate)
 	if c.Frames > 0 && (c.total == 0 || c.total > c.Frames) {
 		c.total = c.Frames
@@ -186,8 +191,8 @@ func (c *conversion) prepare(ctx context.Context) (err error) {
 	return c.openGround(ctx)
 }
 
-// backgroundLimits bounds a picture that is put below a clip.
-var backgroundLimits = codec.Limits{MaxBytes: 64 << 20, MaxPixels: 50_000_000}
+// BackgroundLimits bounds a picture that is put below a clip.
+var BackgroundLimits = codec.Limits{MaxBytes: 64 << 20, MaxPixels: 50_000_000}
 
 // openGround readies what lies below the subject.
 func (c *conversion) openGround(ctx context.Context) (err error) {
@@ -198,14 +203,14 @@ func (c *conversion) openGround(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if info.Size() > backgroundLimits.MaxBytes {
+		if info.Size() > BackgroundLimits.MaxBytes {
 			return &BackgroundError{&codec.LimitError{What: "bytes"}}
 		}
 		data, err := os.ReadFile(c.Background)
 		if err != nil {
 			return err
 		}
-		picture, _, err := codec.Decode(ctx, data, backgroundLimits)
+		picture, _, err := codec.Decode(ctx, data, BackgroundLimits)
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -503,7 +508,7 @@ func (c *conversion) write(ctx context.Context, in <-chan *frame, pool *pool) er
 					return err
 				}
 			}
-			if c.Segment > 0 && part.Frames == c.Segment {
+			if c.length > 0 && part.Frames == c.length {
 				if err := cut(); err != nil {
 					return err
 				}

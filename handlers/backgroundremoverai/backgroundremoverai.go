@@ -32,6 +32,7 @@ type API struct {
 	cfg   config.BackgroundRemoverAI
 	jobs  *jobs.Service
 	hooks *webhook.Hooks
+	video *Video // nil: clips are refused
 }
 
 // New builds the dialect. hooks may be nil: nobody is called back then.
@@ -46,7 +47,7 @@ const fieldUUID = "uuid"
 // what the request holds decides whose it is.
 func (a *API) Routes() []dialect.Route {
 	convert := dialect.Route{
-		Dialect: Name, Method: http.MethodPost, Path: "/v1/convert/", MaxBody: int64(a.cfg.MaxRequest), Fields: fields,
+		Dialect: Name, Method: http.MethodPost, Path: "/v1/convert/", MaxBody: a.largestRequest(), Fields: fields,
 		Serve: a.convert, Fail: fail,
 	}
 	bare := convert
@@ -80,7 +81,7 @@ func isPoll(r *dialect.Request) bool {
 var fileField = regexp.MustCompile(`^files?(\[[0-9]*\])?$`)
 
 // backgroundFields may hold the background; the documentation names none.
-var backgroundFields = []string{"bg_image", "background_image", "background", "bg_file", "bg_image_file", "image_bg"}
+var backgroundFields = []string{"bg_image", "background_image", "background", "bg_file", "bg_image_file", "image_bg", "bg_video", "background_video", "video_bg"}
 
 // incoming are the files of a request on their way into the store.
 type incoming struct {
@@ -115,7 +116,13 @@ func (a *API) convert(w http.ResponseWriter, r *dialect.Request) error {
 	if err == nil && in.problem != nil {
 		err = in.problem
 	}
-	if err == nil && o.Background == backgroundImage && in.background.Key == "" {
+	if err == nil {
+		err = a.fetchBackground(ctx, form, o, &in)
+	}
+	if err == nil {
+		err = a.checkFiles(o, &in)
+	}
+	if err == nil && o.Video == nil && o.Background == backgroundImage && in.background.Key == "" {
 		err = badRequest(dialect.ReasonMissingImage, "bg_type=image needs a background: send it as bg_image.")
 	}
 	if err != nil {
@@ -126,7 +133,10 @@ func (a *API) convert(w http.ResponseWriter, r *dialect.Request) error {
 		return err
 	}
 	sub := jobs.Submission{Kind: Kind, Options: options, Inputs: in.pictures, Callback: callback.Text()}
-	if o.Background == backgroundImage {
+	if o.Video != nil {
+		sub.Kind = VideoKind
+	}
+	if o.Video == nil && o.Background == backgroundImage || o.Video != nil && o.Video.Format.Needs() != "" {
 		sub.Extras = []jobs.File{in.background}
 	} else {
 		a.jobs.Discard(ctx, in.background)
@@ -167,14 +177,11 @@ func (a *API) take(ctx context.Context, in *incoming, field, name string, body i
 		name = name[:maxName]
 	}
 	name = strings.ToValidUTF8(name, "")
-	limited := &limitedReader{r: body, left: int64(a.cfg.MaxFile)}
+	limited := &limitedReader{r: body, left: a.largestFile()}
 	f, err := a.jobs.Upload(ctx, name, "", limited)
 	switch {
 	case errors.Is(err, errTooLarge):
-		in.problem = &dialect.Error{
-			Status: http.StatusRequestEntityTooLarge, Reason: dialect.ReasonFileTooLarge,
-			Public: fmt.Sprintf("A file is too large, at most %d bytes are taken.", int64(a.cfg.MaxFile)),
-		}
+		in.problem = tooLarge(a.largestFile())
 	case err != nil:
 		in.problem = dialect.JobError(err)
 		if in.problem == nil {
@@ -218,7 +225,7 @@ func (a *API) results(w http.ResponseWriter, r *dialect.Request) error {
 	field, _ := form.Get(fieldUUID)
 	st, err := a.jobs.Status(r.Context(), field.Text())
 	switch {
-	case errors.Is(err, jobs.ErrNotFound) || err == nil && st.Kind != Kind:
+	case errors.Is(err, jobs.ErrNotFound) || err == nil && st.Kind != Kind && st.Kind != VideoKind:
 		r.Record.Fail(dialect.ReasonExpired, nil)
 		reply := newState()
 		reply.Finished, reply.Errors = true, []string{"The uuid is unknown or has expired."}
@@ -234,6 +241,7 @@ func (a *API) results(w http.ResponseWriter, r *dialect.Request) error {
 func stateOf(st jobs.Status) state {
 	reply := newState()
 	reply.QueueCount = st.Ahead
+	reply.Progress = progressOf(st)
 	reply.Finished = st.Phase == jobs.Finished || st.Phase == jobs.Failed || st.Phase == jobs.Cancelled
 	for i, o := range st.Outcomes {
 		switch {
@@ -297,6 +305,8 @@ type (
 		Finished   bool     `json:"finished"`
 		QueueCount int      `json:"queue_count"`
 		Errors     []string `json:"errors"`
+
+		Progress *progress `json:"progress,omitempty"` // the service has none; clients pass over it
 	}
 	file struct {
 		URL      string `json:"url"`

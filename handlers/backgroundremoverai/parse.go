@@ -28,10 +28,10 @@ const (
 	fieldBgColor    = "bg_color_value"
 )
 
-var fields = append([]string{
+var fields = slices.Concat([]string{
 	fieldConvert, fieldLang, fieldModel, fieldMatting, fieldForeground, fieldBackground, fieldErode, fieldBaseSize, fieldOnlyMask,
 	fieldBgType, fieldBgColor, webhook.Field, "files", "file",
-}, backgroundFields...)
+}, videoFields, backgroundFields)
 
 // What is below the subject.
 const (
@@ -44,8 +44,8 @@ const (
 var (
 	conversions = map[string]string{
 		"image-backgroundremover": Kind, "bild-hintergrundentferner": Kind, "eliminador de fondo de imagen": Kind,
-		"video-backgroundremover": video, "video-hintergrundentferner": video, "eliminador de fondo de vídeo": video,
-		"eliminador de fondo de video": video,
+		"video-backgroundremover": VideoKind, "video-hintergrundentferner": VideoKind, "eliminador de fondo de vídeo": VideoKind,
+		"eliminador de fondo de video": VideoKind,
 	}
 	backgrounds = map[string]string{
 		"transparent": backgroundNone, "transparente": backgroundNone,
@@ -54,8 +54,6 @@ var (
 	}
 	models = []string{"u2net", "u2net_human_seg", "u2netp"}
 )
-
-const video = "video"
 
 // Largest value of alpha_base_size; the documentation bounds it nowhere, memory does.
 const maxBaseSize = 10000
@@ -67,6 +65,7 @@ type options struct {
 	OnlyMask   bool     `json:"only_mask,omitempty"`
 	Background string   `json:"background"`
 	Color      string   `json:"color,omitempty"`
+	Video      *clip    `json:"video,omitempty"` // nil: the files are pictures
 }
 
 type matting struct {
@@ -121,17 +120,17 @@ func (p *parser) integer(name string, fallback, low, high int) int {
 // parse reads the parameters of a conversion. Its error is a *dialect.Error.
 func parse(form *upload.Form) (options, error) {
 	p := &parser{form: form}
+	o := options{Model: p.text(fieldModel), OnlyMask: p.boolean(fieldOnlyMask)}
 	switch value := p.text(fieldConvert); conversions[strings.ToLower(value)] {
 	case Kind:
-	case video:
-		p.refusef("Video is not supported by this server: convert_to must be image-backgroundremover.")
+	case VideoKind:
+		o.Video = p.clip()
 	default:
 		if value == "" {
-			p.refusef("convert_to is missing: it must be image-backgroundremover.")
+			p.refusef("convert_to is missing: it must be image-backgroundremover or video-backgroundremover.")
 		}
-		p.refusef("convert_to must be image-backgroundremover.")
+		p.refusef("convert_to must be image-backgroundremover or video-backgroundremover.")
 	}
-	o := options{Model: p.text(fieldModel), OnlyMask: p.boolean(fieldOnlyMask)}
 	if o.Model == "" {
 		o.Model = models[0]
 	}

@@ -66,7 +66,7 @@ func remove(ctx context.Context, t *jobs.Task, p dialect.Processor, i int, o pip
 		}
 		return t.Fail(ctx, i, message)
 	}
-	w := t.Create(ctx, resultName(t.Inputs(), i), "image/"+string(result.Format))
+	w := t.Create(ctx, resultName(t.Inputs(), i, ".png"), "image/"+string(result.Format))
 	if _, err := w.Write(result.Data); err != nil {
 		return err
 	}
@@ -79,13 +79,13 @@ func remove(ctx context.Context, t *jobs.Task, p dialect.Processor, i int, o pip
 
 // resultName names a result after its upload, unlike it, so that a client that saves it beside the upload keeps both, and
 // unlike the other results, be the uploads of one name.
-func resultName(inputs []jobs.File, i int) string {
+func resultName(inputs []jobs.File, i int, extension string) string {
 	name := func(i, n int) string {
 		suffix := "_processed"
 		if n > 0 {
 			suffix = fmt.Sprintf("_processed-%d", n+1)
 		}
-		return hosted.FileName(inputs[i].Name, suffix, ".png")
+		return hosted.FileName(inputs[i].Name, suffix, extension)
 	}
 	same := 0
 	for before := range i {
