@@ -8,6 +8,9 @@ import (
 	"image"
 	"image/png"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -108,6 +111,32 @@ func TestEncodePNGReadsBack(t *testing.T) {
 			}
 		}
 		checkPNG(t, noise(s.X, s.Y, 1), PNGEncoder{})
+	}
+}
+
+// pngcheck looks at what decoders overlook, such as the sizes of the zlib window.
+func TestEncodePNGIsValid(t *testing.T) {
+	program, err := exec.LookPath("pngcheck")
+	if err != nil {
+		t.Skip("pngcheck is not installed (Debian: pngcheck)")
+	}
+	for name, m := range map[string]image.Image{
+		"cutout":  cutoutOf(photo(1380, 1000)),
+		"empty":   image.NewNRGBA(image.Rect(0, 0, 700, 800)),
+		"noise":   noise(333, 777, 4),
+		"narrow":  noise(1, 9000, 5),
+		"wide":    noise(90000, 3, 6),
+		"mask":    patterned(900, 900, true, []byte{0, 0, 0, 255, 255}),
+		"one":     noise(1, 1, 7),
+		"one row": patterned(5, 1, true, []byte{9}),
+	} {
+		file := filepath.Join(t.TempDir(), "a.png")
+		if err := os.WriteFile(file, checkPNG(t, m, PNGEncoder{}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), program, "-v", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
 	}
 }
 
