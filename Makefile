@@ -1,6 +1,7 @@
 # Needs Go and make alone; every other tool is built here, at the version named, into .tools.
 
 GOLANGCI_LINT_VERSION := v2.15.0
+GORELEASER_VERSION := v2.13.0
 
 # The version is that of the last tag, and v1.0.0 where there is none; 1 is the API's.
 VERSION ?= $(or $(shell git describe --tags --abbrev=0 --match 'v1.*' 2>/dev/null),v1.0.0)
@@ -8,6 +9,7 @@ ADDR ?= :8080
 FUZZTIME ?= 30s
 DATA ?= ../shared/data
 GALLERY ?= gallery
+PHOTOS ?=
 QEMU ?= qemu-aarch64
 
 TOOLS := .tools
@@ -21,7 +23,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-e2e
+.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli deploy-test release release-files release-check bench-e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +113,39 @@ cross: ## Build for every system that is supported, and one that has no kernels
 		echo "$$target"; GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null .; \
 	done
 
+deploy-test: ## Check the chart, the dashboard and the alerts with Helm's and Prometheus's own parsers, against a running server
+	cd deploy/test && GOFLAGS= go test -count=1 ./...
+
+release-files: build ## Write what a release holds beside the binary: licences, bill of materials, manual page, completions
+	@mkdir -p dist-extra/completions
+	go run ./deploy/licences > dist-extra/THIRD_PARTY_LICENSES
+	go run ./deploy/licences sbom $(VERSION) > dist-extra/cutout.cdx.json
+	./bin/cutout man > dist-extra/cutout.1
+	@for shell in bash zsh fish powershell; do ./bin/cutout completion $$shell > dist-extra/completions/cutout.$$shell; done
+
+release: release-files ## Build, pack and sum up the binaries of a release in dist, as goreleaser does for a tag, without it
+	@rm -rf dist && mkdir -p dist
+	@set -e; for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
+		os=$${target%/*}; arch=$${target#*/}; name=cutout_$(VERSION)_$${os}_$$arch; exe=cutout; \
+		if [ $$os = windows ]; then exe=cutout.exe; fi; \
+		mkdir -p dist/$$name; \
+		GOOS=$$os GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o dist/$$name/$$exe .; \
+		cp -r LICENSE README.md CHANGELOG.md dist-extra/THIRD_PARTY_LICENSES dist-extra/cutout.1 dist-extra/completions dist/$$name/; \
+		tar -C dist -czf dist/$$name.tar.gz $$name; \
+		size=$$(wc -c < dist/$$name/$$exe); \
+		if [ $$size -gt 62914560 ]; then echo "$$name: $$size bytes are more than 60 MB" >&2; exit 1; fi; \
+		rm -r dist/$$name; echo "$$name: $$size bytes"; \
+	done
+	cp dist-extra/cutout.cdx.json dist/
+	cd dist && sha256sum *.tar.gz *.json > SHA256SUMS
+
+release-check: ## Check .goreleaser.yaml with goreleaser (builds it, which takes long)
+	GOFLAGS= go run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION) check
+
+bench-cli: build ## Time the terminal against rembg's on a folder of 100 photos (needs python; PHOTOS names another folder)
+	@test -x $(TOOLS)/rembg/bin/rembg || { python3 -m venv $(TOOLS)/rembg && $(TOOLS)/rembg/bin/pip install -q -r bench/requirements-rembg.txt; }
+	$(TOOLS)/rembg/bin/python bench/cli.py bin/cutout weights/u2netp.onnx --photos "$(PHOTOS)"
+
 generate: ## Write the generated files anew
 	cd inference/kernels/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
 	cd codec/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg codec
@@ -120,4 +155,4 @@ check: generate test noasm arm64 race cross ## Everything that must hold before 
 	if [ -n "$$status" ]; then echo "the tree is not clean:" >&2; echo "$$status" >&2; exit 1; fi
 
 clean: ## Remove what was built; the tools stay
-	rm -rf bin dist $(GALLERY)
+	rm -rf bin dist dist-extra $(GALLERY)
