@@ -27,7 +27,7 @@ func openJobs(ctx context.Context, c config.Jobs, w config.Webhooks, m *metrics.
 		return metrics.JobStats{Waiting: st.Waiting, Running: st.Running, Oldest: st.Oldest, Bytes: st.Bytes, Calls: st.Calls}, err
 	})
 	service, err := jobs.Open(ctx, jobs.Config{
-		Kinds: []string{backgroundremoverai.Kind}, DataDir: c.DataDir,
+		Kinds: []string{backgroundremoverai.Kind, backgroundremoverai.VideoKind}, MaxRuntime: longestJob, DataDir: c.DataDir,
 		URL: c.NATSURL, Credentials: c.NATSCredentials, CA: c.NATSCA, Cert: c.NATSCert, Key: c.NATSKey, Replicas: c.NATSReplicas,
 		Retention: c.Retention, MaxStore: int64(c.MaxStore), MinFree: int64(c.MinFree), MaxQueue: c.MaxQueue, CallAttempts: w.Attempts, Log: log,
 		Observer: jobs.Observer{
@@ -47,6 +47,10 @@ func openJobs(ctx context.Context, c config.Jobs, w config.Webhooks, m *metrics.
 	service = jobs.Unavailable(err)
 	return service, nil
 }
+
+// longestJob is how long one attempt at a job may take: a clip is worked on at a few frames a second. One that stands still is
+// stopped long before.
+const longestJob = 6 * time.Hour
 
 // callWorkers is how many clients' servers are called at a time. They wait for strangers and cost next to nothing.
 const callWorkers = 8
