@@ -36,8 +36,9 @@ run: build ## Build and serve on ADDR, :8080 unless told otherwise
 
 test: build vet fmt lint unit ## Build, vet, check the format, lint and run every test
 
-unit: ## Run every test: unit, contract and, where python can fetch them, the ONNX node tests
+unit: ## Run every test: unit, contract and, where they can be had, the ONNX node tests and a browser on the pages
 	@sh inference/conformance/fetch.sh || echo "the ONNX node tests could not be fetched: they are skipped"
+	@sh web/testdata/chromium.sh || echo "Chromium could not be installed: the browser test is skipped"
 	go test ./...
 
 cluster: ## Run jobs on three NATS servers of which one is killed and one cut off; takes minutes

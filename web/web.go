@@ -183,7 +183,7 @@ func (f file) serve(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cache-Control", "no-cache") // kept, but asked about: a new version must not meet the old one's script
-	header.Set("Etag", `"`+tag+`"`)
+	header.Set("ETag", `"`+tag+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	return nil
 }

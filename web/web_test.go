@@ -119,7 +119,7 @@ func TestServe(t *testing.T) {
 	s := newSite(t)
 	plain := get(t, s, "/assets/app.css")
 	packed := get(t, s, "/assets/app.css", "Accept-Encoding", "br, gzip;q=0.5")
-	if packed.Header().Get("Content-Encoding") != "gzip" || packed.Header().Get("Etag") == plain.Header().Get("Etag") {
+	if packed.Header().Get("Content-Encoding") != "gzip" || packed.Header().Get("ETag") == plain.Header().Get("ETag") {
 		t.Errorf("compressed: %v", packed.Header())
 	}
 	if got := unpack(t, packed.Body.Bytes()); !bytes.Equal(got, plain.Body.Bytes()) {
@@ -128,7 +128,7 @@ func TestServe(t *testing.T) {
 	if got := get(t, s, "/assets/app.css", "Accept-Encoding", "gzip;q=0"); got.Header().Get("Content-Encoding") != "" {
 		t.Error("gzip is sent to a client that refuses it")
 	}
-	again := get(t, s, "/assets/app.css", "If-None-Match", plain.Header().Get("Etag"))
+	again := get(t, s, "/assets/app.css", "If-None-Match", plain.Header().Get("ETag"))
 	if again.Code != http.StatusNotModified || again.Body.Len() > 0 {
 		t.Errorf("a client that has it: %d", again.Code)
 	}

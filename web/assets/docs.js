@@ -8,7 +8,7 @@ globalThis.SwaggerUIBundle({
   docExpansion: "none",
   defaultModelsExpandDepth: 0,
   filter: true,
-  tryItOutEnabled: false,
+  syntaxHighlight: false, // its colours are made for one theme
   displayRequestDuration: true,
   validatorUrl: null, // nothing is asked of another host
   presets: [globalThis.SwaggerUIBundle.presets.apis],
