@@ -1,3 +1,7 @@
+//go:build !noasm
+
+// The pages do not depend on the kernels, and photo after photo without them takes minutes.
+
 package web_test
 
 import (
@@ -137,7 +141,7 @@ func open(t *testing.T, base string) *tab {
 	}
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, leave := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	t.Cleanup(func() {
 		_ = chromedp.Cancel(ctx)
 		cancel()
