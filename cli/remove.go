@@ -63,6 +63,7 @@ type RemoveCmd struct {
 	MattingBG       uint8 `name:"alpha-matting-background-threshold" default:"10" help:"Mask values below are surely background."`
 	MattingErode    int   `name:"alpha-matting-erode-size" default:"10" help:"Side in pixels of the square by which both sure areas shrink."`
 
+	ClipFlags        `embed:""`
 	config.Inference `embed:""`
 }
 
@@ -74,6 +75,9 @@ var sizes = map[string]int64{
 
 // Run removes the backgrounds of several pictures at a time. A picture that cannot be used does not keep the others from it.
 func (c *RemoveCmd) Run(ctx context.Context, p Program) error {
+	if c.isClip() {
+		return c.clip(ctx, p)
+	}
 	options, err := c.options()
 	if err != nil {
 		return &usageError{err}
