@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,40 +11,52 @@ import (
 	"image/jpeg"
 )
 
-// decodeJPEG takes most files through a decoder of our own, which is several times as fast and gives the pixels that
-// libjpeg gives, and the others, progressive ones above all, through the standard library's.
+// decodeJPEG takes nearly all files through a decoder of our own, which is several times as fast and gives the pixels that
+// libjpeg gives, and the others, such as those of four channels, through the standard library's.
 func (h *header) decodeJPEG(ctx context.Context, b []byte) (image.Image, error) {
-	m, err := decodeBaseline(ctx, b, image.Pt(h.width, h.height))
-	if !errors.Is(err, errNotBaseline) {
+	m, err := decodeHuffman(ctx, b, image.Pt(h.width, h.height))
+	if !errors.Is(err, errOtherProcess) {
 		return m, err
 	}
 	return jpeg.Decode(h.jpegReader(ctx, b))
 }
 
-// errNotBaseline says that a file is not for decodeBaseline.
-var errNotBaseline = errors.New("not a plain baseline JPEG")
+// errOtherProcess says that a file is not for decodeHuffman.
+var errOtherProcess = errors.New("unusual JPEG")
 
 // errEntropy says that the coded data is damaged or ends too soon.
 var errEntropy = errors.New("damaged JPEG data")
 
-// baseline is a file of ITU-T T.81's sequential Huffman process: 8 bits a sample, all components in one scan, one of
-// them or three of Y'CbCr that are subsampled by at most two.
-type baseline struct {
-	size       image.Point
-	components []jpegComponent
-	hs, vs     int // samples of the first component for each of the others
-	mcus       image.Point
-	restart    int // MCUs between restart markers, 0 for none
-	quant      [4][64]uint16
-	dc, ac     [4]*huffman
-	tables     [4]bool // of quant, those that are there
-	data       []byte  // the scan
+// jpegDecoder reads files of ITU-T T.81's Huffman processes, either sequential with all components in one scan or
+// progressive: 8 bits a sample, one component or three of Y'CbCr that are subsampled by at most two.
+type jpegDecoder struct {
+	size        image.Point
+	progressive bool
+	components  []jpegComponent
+	hs, vs      int // samples of the first component for each of the others
+	mcus        image.Point
+	restart     int // MCUs between restart markers, 0 for none
+	quant       [4][64]uint16
+	dc, ac      [4]*huffman
+	tables      [4]bool // of quant, those that are there
+	adobe       int     // transform of the Adobe segment, -1 where there is none
+	data        []byte  // what comes next in the file
+	scan        scan
+}
+
+// scan is the header of one.
+type scan struct {
+	components []int // indices
+	from, to   int   // coefficients, in the order of the file
+	refines    bool  // adds a bit to what earlier scans gave
+	low        int   // bits that later scans give
 }
 
 type jpegComponent struct {
 	id     byte
-	h, v   int // blocks in an MCU, across and down
-	quant  *[64]uint16
+	h, v   int         // blocks in an MCU, across and down
+	table  byte        // its quantiser
+	quant  *[64]uint16 // as it was when the component's first scan began
 	dc, ac *huffman
 	pairs  int // of blocks side by side in a row of blocks; the last may be half empty
 }
@@ -71,25 +84,29 @@ var zigzag = func() (z [64]uint8) {
 	return z
 }()
 
-// parseBaseline reads everything before the coded data.
-func parseBaseline(b []byte, size image.Point) (*baseline, error) {
-	j := &baseline{size: size, hs: 1, vs: 1}
-	adobe := -1
-	for i := 2; i+4 <= len(b); {
-		if b[i] != 0xff {
-			return nil, errNotBaseline
+// nextScan reads everything before the coded data of the next scan. It is false at the end of the file.
+func (j *jpegDecoder) nextScan() (bool, error) {
+	for b := j.data; ; {
+		if len(b) < 2 || b[0] != 0xff {
+			return false, errOtherProcess
 		}
-		m := b[i+1]
+		m := b[1]
 		if m == 0xff { // fill byte
-			i++
+			b = b[1:]
 			continue
 		}
-		n := int(binary.BigEndian.Uint16(b[i+2:]))
-		if n < 2 || i+2+n > len(b) || m < 0xc0 || m >= 0xd0 && m <= 0xd9 {
-			return nil, errNotBaseline
+		if m == 0xd9 && j.components != nil {
+			return false, nil
 		}
-		seg := b[i+4 : i+2+n]
-		i += 2 + n
+		if len(b) < 4 || m < 0xc0 || m >= 0xd0 && m <= 0xd9 {
+			return false, errOtherProcess
+		}
+		n := int(binary.BigEndian.Uint16(b[2:]))
+		if n < 2 || 2+n > len(b) {
+			return false, errOtherProcess
+		}
+		seg := b[4 : 2+n]
+		b = b[2+n:]
 		var err error
 		switch {
 		case m == 0xdb:
@@ -99,32 +116,29 @@ func parseBaseline(b []byte, size image.Point) (*baseline, error) {
 		case m == 0xdd && len(seg) == 2:
 			j.restart = int(binary.BigEndian.Uint16(seg))
 		case m == 0xee && len(seg) >= 12 && string(seg[:5]) == "Adobe":
-			adobe = int(seg[11])
+			j.adobe = int(seg[11])
 		case m == 0xda:
-			if err := j.readScan(seg, adobe); err != nil {
-				return nil, err
-			}
-			j.data = b[i:]
-			return j, nil
-		case m == 0xc0, m == 0xc1:
+			j.data = b
+			return true, j.readScan(seg)
+		case m <= 0xc2:
+			j.progressive = m == 0xc2
 			err = j.readFrame(seg)
-		case m < 0xe0 && m != 0xdd, m == 0xdd: // other processes, and what changes the frame later
-			err = errNotBaseline
+		case m < 0xe0: // other processes, and what changes the frame later
+			err = errOtherProcess
 		}
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 	}
-	return nil, errNotBaseline
 }
 
-func (j *baseline) readQuant(seg []byte) error {
+func (j *jpegDecoder) readQuant(seg []byte) error {
 	for len(seg) > 0 {
 		wide, id := int(seg[0]>>4), seg[0]&15
 		seg = seg[1:]
 		n := 64 << wide
 		if wide > 1 || id > 3 || len(seg) < n {
-			return errNotBaseline
+			return errOtherProcess
 		}
 		for i := range 64 {
 			if wide == 1 {
@@ -139,18 +153,18 @@ func (j *baseline) readQuant(seg []byte) error {
 	return nil
 }
 
-func (j *baseline) readHuffman(seg []byte) error {
+func (j *jpegDecoder) readHuffman(seg []byte) error {
 	for len(seg) > 0 {
 		class, id := seg[0]>>4, seg[0]&15
 		if class > 1 || id > 3 || len(seg) < 17 {
-			return errNotBaseline
+			return errOtherProcess
 		}
 		n := 0
 		for _, c := range seg[1:17] {
 			n += int(c)
 		}
 		if n == 0 || n > 256 || len(seg) < 17+n {
-			return errNotBaseline
+			return errOtherProcess
 		}
 		t, err := newHuffman((*[16]byte)(seg[1:17]), seg[17:17+n], class == 1)
 		if err != nil {
@@ -166,33 +180,31 @@ func (j *baseline) readHuffman(seg []byte) error {
 	return nil
 }
 
-func (j *baseline) readFrame(seg []byte) error {
+func (j *jpegDecoder) readFrame(seg []byte) error {
 	if len(seg) < 6 || j.components != nil {
-		return errNotBaseline
+		return errOtherProcess
 	}
 	n := int(seg[5])
 	w, h := int(binary.BigEndian.Uint16(seg[3:])), int(binary.BigEndian.Uint16(seg[1:]))
 	if seg[0] != 8 || n != 1 && n != 3 || len(seg) != 6+3*n || image.Pt(w, h) != j.size {
-		return errNotBaseline
+		return errOtherProcess
 	}
 	for i := range n {
 		s := seg[6+3*i:]
 		c := jpegComponent{id: s[0], h: int(s[1] >> 4), v: int(s[1] & 15)}
-		if s[2] > 3 || !j.tables[s[2]] {
-			return errNotBaseline
+		if c.table = s[2]; c.table > 3 {
+			return errOtherProcess
 		}
-		table := j.quant[s[2]] // as it is now
-		c.quant = &table
 		switch {
 		case n == 1: // what the factors say is of no account
 			c.h, c.v = 1, 1
 		case i == 0:
 			j.hs, j.vs = c.h, c.v
 			if c.h < 1 || c.h > 2 || c.v < 1 || c.v > 2 {
-				return errNotBaseline
+				return errOtherProcess
 			}
 		case c.h != 1 || c.v != 1:
-			return errNotBaseline
+			return errOtherProcess
 		}
 		j.components = append(j.components, c)
 	}
@@ -204,27 +216,55 @@ func (j *baseline) readFrame(seg []byte) error {
 	return nil
 }
 
-func (j *baseline) readScan(seg []byte, adobe int) error {
-	n := len(j.components)
-	if n == 0 || len(seg) != 4+2*n || int(seg[0]) != n {
-		return errNotBaseline
+func (j *jpegDecoder) readScan(seg []byte) error {
+	all := len(j.components)
+	if all == 0 || len(seg) < 1 {
+		return errOtherProcess
 	}
-	if n == 3 {
+	n := int(seg[0])
+	if n < 1 || n > all || len(seg) != 4+2*n || !j.progressive && n != all {
+		return errOtherProcess
+	}
+	if all == 3 {
 		ids := string([]byte{j.components[0].id, j.components[1].id, j.components[2].id})
-		if adobe == 0 || ids == "RGB" {
-			return errNotBaseline // not Y'CbCr
+		if j.adobe == 0 || ids == "RGB" {
+			return errOtherProcess // not Y'CbCr
 		}
 	}
-	for i := range j.components {
+	j.scan = scan{to: 63}
+	if j.progressive {
+		s := seg[1+2*n:]
+		high, low := int(s[2]>>4), int(s[2]&15)
+		j.scan = scan{from: int(s[0]), to: int(s[1]), refines: high > 0, low: low}
+		switch {
+		case j.scan.from > j.scan.to, j.scan.to > 63, low > 13, high > 0 && high != low+1,
+			j.scan.from == 0 && j.scan.to > 0, j.scan.from > 0 && n > 1:
+			return errOtherProcess
+		}
+	}
+	i := -1
+	for k := range n {
+		s := seg[1+2*k:]
+		for i++; i < all && j.components[i].id != s[0]; {
+			i++
+		}
+		if i >= all || s[1]>>4 > 3 || s[1]&15 > 3 {
+			return errOtherProcess
+		}
 		c := &j.components[i]
-		s := seg[1+2*i:]
-		if s[0] != c.id || s[1]>>4 > 3 || s[1]&15 > 3 {
-			return errNotBaseline
+		if c.quant == nil {
+			if !j.tables[c.table] {
+				return errOtherProcess
+			}
+			quant := j.quant[c.table]
+			c.quant = &quant
 		}
 		c.dc, c.ac = j.dc[s[1]>>4], j.ac[s[1]&15]
-		if c.dc == nil || c.ac == nil {
-			return errNotBaseline
+		// A scan of first coefficients takes no table of others, and one that adds a bit to them takes none at all.
+		if c.dc == nil && j.scan.from == 0 && !j.scan.refines || c.ac == nil && j.scan.to > 0 {
+			return errOtherProcess
 		}
+		j.scan.components = append(j.scan.components, i)
 	}
 	return nil
 }
@@ -251,15 +291,15 @@ func newHuffman(counts *[16]byte, symbols []byte, ac bool) (*huffman, error) {
 		t.first[l] = int32(k) - int32(code)
 		for range counts[l-1] {
 			if code >= 1<<l {
-				return nil, errNotBaseline
+				return nil, errOtherProcess
 			}
 			size := int(symbols[k] & 15)
 			if !ac {
 				if symbols[k] > 11 {
-					return nil, errNotBaseline
+					return nil, errOtherProcess
 				}
 			} else if size > 10 {
-				return nil, errNotBaseline
+				return nil, errOtherProcess
 			}
 			if l <= fastBits {
 				t.fill(code, l, symbols[k])
@@ -417,7 +457,7 @@ type band struct {
 	err  error
 }
 
-func (j *baseline) newBand() *band {
+func (j *jpegDecoder) newBand() *band {
 	b := new(band)
 	for i, c := range j.components {
 		b.coef[i] = make([]int16, 128*c.pairs*c.v)
@@ -426,13 +466,24 @@ func (j *baseline) newBand() *band {
 	return b
 }
 
-// decodeBaseline decodes a file to *image.NRGBA or, where it is grey, *image.Gray. While one goroutine reads the codes of
-// a row of MCUs, another turns the row before into pixels; no plane of the picture is ever whole in memory.
-func decodeBaseline(ctx context.Context, b []byte, size image.Point) (image.Image, error) {
-	j, err := parseBaseline(b, size)
-	if err != nil {
-		return nil, err
+// decodeHuffman decodes a file to *image.NRGBA or, where it is grey, *image.Gray.
+func decodeHuffman(ctx context.Context, b []byte, size image.Point) (image.Image, error) {
+	if len(b) < 2 {
+		return nil, errOtherProcess
 	}
+	j := &jpegDecoder{size: size, hs: 1, vs: 1, adobe: -1, data: b[2:]}
+	if more, err := j.nextScan(); err != nil || !more {
+		return nil, cmp.Or(err, errOtherProcess)
+	}
+	if j.progressive {
+		return j.decodeProgressive(ctx)
+	}
+	return j.decodeSequential(ctx)
+}
+
+// decodeSequential reads the codes of a row of MCUs in one goroutine while another turns the row before into pixels; no
+// plane of the picture is ever whole in memory.
+func (j *jpegDecoder) decodeSequential(ctx context.Context) (image.Image, error) {
 	const ahead = 3
 	free, full := make(chan *band, ahead), make(chan *band, ahead)
 	for range min(ahead, j.mcus.Y) {
@@ -460,47 +511,49 @@ func decodeBaseline(ctx context.Context, b []byte, size image.Point) (image.Imag
 	return p.picture(), nil
 }
 
-// readBands reads the scan, band by band. It ends after a band with an error, or when quit is closed.
-func (j *baseline) readBands(ctx context.Context, free <-chan *band, full chan<- *band, quit <-chan struct{}) {
-	data := j.data
-	var r entropy
-	var buf []byte
-	next := func() {
-		buf, data = interval(data, buf)
-		r = entropy{p: buf, end: len(buf) - entropyPadding}
-	}
-	next()
-	left := j.restart
-	marker := byte(0xd0)
-	// mcu reads one MCU, the x-th of its row.
-	mcu := func(b *band, x int) error {
-		if j.restart > 0 {
-			if left == 0 {
-				if r.overrun() || len(data) < 2 || data[1] != marker {
-					return errEntropy
-				}
-				data = data[2:]
-				next()
-				left, marker = j.restart, 0xd0|(marker+1)&7
-			}
-			left--
-		}
-		for i := range j.components {
-			c := &j.components[i]
-			for v := range c.v {
-				for h := range c.h {
-					bx := x*c.h + h
-					pair := v*c.pairs + bx/2
-					ac, err := r.block(b.coef[i][128*pair+bx%2*8:], c, &r.pred[i])
-					if err != nil {
-						return err
-					}
-					b.ac[i][pair] = b.ac[i][pair] || ac
-				}
-			}
-		}
+// intervals leads through the intervals of a scan.
+type intervals struct {
+	entropy
+	data, buf []byte
+	restart   int // MCUs in an interval, 0 for all
+	left      int
+	marker    byte
+}
+
+func newIntervals(data []byte, restart int) *intervals {
+	r := &intervals{data: data, restart: restart, left: restart, marker: 0xd0}
+	r.next()
+	return r
+}
+
+func (r *intervals) next() {
+	r.buf, r.data = interval(r.data, r.buf)
+	r.entropy = entropy{p: r.buf, end: len(r.buf) - entropyPadding}
+}
+
+// mcu is called before each MCU.
+func (r *intervals) mcu() error {
+	if r.restart == 0 {
 		return nil
 	}
+	if r.left == 0 {
+		if r.overrun() {
+			return errEntropy
+		}
+		if len(r.data) < 2 || r.data[1] != r.marker {
+			return errOtherProcess
+		}
+		r.data = r.data[2:]
+		r.next()
+		r.left, r.marker = r.restart, 0xd0|(r.marker+1)&7
+	}
+	r.left--
+	return nil
+}
+
+// readBands reads the scan, band by band. It ends after a band with an error, or when quit is closed.
+func (j *jpegDecoder) readBands(ctx context.Context, free <-chan *band, full chan<- *band, quit <-chan struct{}) {
+	r := newIntervals(j.data, j.restart)
 	for y := range j.mcus.Y {
 		var b *band
 		select {
@@ -510,7 +563,7 @@ func (j *baseline) readBands(ctx context.Context, free <-chan *band, full chan<-
 		}
 		b.err = ctx.Err()
 		for x := 0; x < j.mcus.X && b.err == nil; x++ {
-			b.err = mcu(b, x)
+			b.err = j.readMCU(r, b, x)
 		}
 		if b.err == nil && r.overrun() {
 			b.err = errEntropy
@@ -525,16 +578,38 @@ func (j *baseline) readBands(ctx context.Context, free <-chan *band, full chan<-
 	}
 }
 
+// readMCU reads the x-th MCU of a row.
+func (j *jpegDecoder) readMCU(r *intervals, b *band, x int) error {
+	if err := r.mcu(); err != nil {
+		return err
+	}
+	for i := range j.components {
+		c := &j.components[i]
+		for v := range c.v {
+			for h := range c.h {
+				bx := x*c.h + h
+				pair := v*c.pairs + bx/2
+				ac, err := r.block(b.coef[i][128*pair+bx%2*8:], c, &r.pred[i])
+				if err != nil {
+					return err
+				}
+				b.ac[i][pair] = b.ac[i][pair] || ac
+			}
+		}
+	}
+	return nil
+}
+
 // painter turns bands into pixels, from the top down.
 type painter struct {
-	j      *baseline
+	j      *jpegDecoder
 	colour *image.NRGBA // one of the two
 	grey   *image.Gray
 	planes [3]plane // samples of a band, below one more row, which is the last of the band above
 	chroma chromaRows
 }
 
-func (j *baseline) newPainter() *painter {
+func (j *jpegDecoder) newPainter() *painter {
 	p := &painter{j: j}
 	for i, c := range j.components {
 		p.planes[i] = newPlane(16*c.pairs, 8*c.v+1, 1)

@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Baseline files decode to what libjpeg makes of them, to the bit. The references are Pillow's.
-func TestBaselineEqualsLibjpeg(t *testing.T) {
+// Files decode to what libjpeg makes of them, to the bit. The references are Pillow's.
+func TestJPEGEqualsLibjpeg(t *testing.T) {
 	files, err := filepath.Glob("testdata/pictures/*.jpg")
 	if err != nil {
 		t.Fatal(err)
@@ -25,8 +25,8 @@ func TestBaselineEqualsLibjpeg(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := decodeBaseline(t.Context(), b, image.Pt(h.width, h.height))
-		if errors.Is(err, errNotBaseline) {
+		m, err := decodeHuffman(t.Context(), b, image.Pt(h.width, h.height))
+		if errors.Is(err, errOtherProcess) {
 			continue
 		}
 		if err != nil {
@@ -50,7 +50,8 @@ func TestBaselineEqualsLibjpeg(t *testing.T) {
 			t.Errorf("%s differs", name)
 		}
 	}
-	for _, name := range []string{"baseline_420.jpg", "baseline_422.jpg", "baseline_444.jpg", "even_420.jpg", "gray.jpg", "tiny_420.jpg"} {
+	for _, name := range []string{"baseline_420.jpg", "baseline_422.jpg", "baseline_444.jpg", "even_420.jpg", "gray.jpg", "tiny_420.jpg", "progressive_420.jpg",
+		"progressive_422.jpg", "progressive_444.jpg"} {
 		if !slices.Contains(own, name) {
 			t.Errorf("%s was left to the other decoder", name)
 		}
@@ -58,16 +59,18 @@ func TestBaselineEqualsLibjpeg(t *testing.T) {
 }
 
 // Cut anywhere, a file is an error or a picture, and no goroutine is left behind.
-func TestBaselineCutShort(t *testing.T) {
-	b := readFile(t, "testdata/pictures/baseline_420.jpg")
-	h, err := readHeader(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := image.Pt(h.width, h.height)
-	for n := range len(b) - 64 {
-		if _, err := decodeBaseline(t.Context(), b[:n], size); err == nil {
-			t.Fatalf("%d of %d bytes are a picture", n, len(b))
+func TestJPEGCutShort(t *testing.T) {
+	for _, name := range []string{"baseline_420.jpg", "progressive_422.jpg", "gray.jpg"} {
+		b := readFile(t, "testdata/pictures/"+name)
+		h, err := readHeader(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := image.Pt(h.width, h.height)
+		for n := range len(b) - 64 {
+			if _, err := decodeHuffman(t.Context(), b[:n], size); err == nil {
+				t.Fatalf("%s: %d of %d bytes are a picture", name, n, len(b))
+			}
 		}
 	}
 }
