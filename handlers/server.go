@@ -279,7 +279,8 @@ func (s *Server) serve(group []dialect.Route) echo.HandlerFunc {
 				Public: fmt.Sprintf("The request body is too large, at most %d bytes are taken.", maxBody),
 			})
 		}
-		looked := len(group) == 1 || r.ContentLength > claimed
+		// Who does not say how much it sends is not one of those who send little.
+		looked := len(group) == 1 || r.ContentLength > claimed || r.ContentLength < 0
 		if looked {
 			if busy := s.door(route); busy != nil {
 				return s.fail(c, route, original, busy)
