@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -24,8 +25,8 @@ func client(r *http.Request, trusted []netip.Prefix) netip.Addr {
 		return peer
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		addr := parseAddr(strings.TrimSpace(hops[i]))
+	for _, hop := range slices.Backward(hops) {
+		addr := parseAddr(strings.TrimSpace(hop))
 		if !addr.IsValid() {
 			return peer // what stands before a hop that nobody can read was said by nobody we know
 		}

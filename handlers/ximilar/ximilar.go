@@ -55,7 +55,7 @@ func (a *API) Routes() []dialect.Route {
 	add := func(method, path string, maxBody int64, serve func(http.ResponseWriter, *dialect.Request) error) {
 		for _, end := range []string{"", "/"} {
 			routes = append(routes, dialect.Route{
-				Dialect: Name, Method: method, Path: path + end, MaxBody: maxBody, Serve: serve, Fail: fail,
+				Dialect: Name, Method: method, Path: path + end, MaxBody: maxBody, Computes: maxBody > maxAccount, Serve: serve, Fail: fail,
 			})
 		}
 	}
@@ -182,6 +182,9 @@ func (a *API) one(r *dialect.Request, record *dialect.Record, rec record, qualit
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if busy := dialect.Refusal(err); busy != nil {
+		return nil, busy // one record is refused with all the others
 	}
 	problem := a.explain(record, err)
 	record.Fail(problem.reason, err)
