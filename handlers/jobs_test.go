@@ -830,11 +830,13 @@ func TestXimilarAccount(t *testing.T) {
 	b := startJobs(t, nil)
 	for _, slash := range []string{"", "/"} {
 		var v map[string]any
-		got := b.get("/account/v2/details" + slash)
-		if err := json.Unmarshal([]byte(got.body), &v); err != nil || v["id"] == "" || v["email"] == "" || v["credits_limit"].(float64) <= v["credits_counter"].(float64) {
-			t.Errorf("%d %s", got.status, got.body)
+		for _, path := range []string{"/account/v2/details", "/account/v2/user"} {
+			got := b.get(path + slash)
+			if err := json.Unmarshal([]byte(got.body), &v); err != nil || v["id"] == "" || v["email"] == "" || v["credits_limit"].(float64) <= v["credits_counter"].(float64) {
+				t.Errorf("%d %s", got.status, got.body)
+			}
 		}
-		got = b.ask(b.client, "POST", "/authorization/v2/authorize"+slash, "application/json", []byte(`{"service":"removebg"}`))
+		got := b.ask(b.client, "POST", "/authorization/v2/authorize"+slash, "application/json", []byte(`{"service":"removebg"}`))
 		if err := json.Unmarshal([]byte(got.body), &v); err != nil || v["user_id"] == nil {
 			t.Errorf("%d %s", got.status, got.body)
 		}

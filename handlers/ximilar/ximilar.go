@@ -65,6 +65,7 @@ func (a *API) Routes() []dialect.Route {
 		})
 	}
 	add(http.MethodGet, "/account/v2/details", 0, a.details)
+	add(http.MethodGet, "/account/v2/user", 0, a.details) // where the published client in Python asks
 	add(http.MethodPost, "/authorization/v2/authorize", maxAccount, a.authorize)
 	return routes
 }
