@@ -5,6 +5,7 @@
 package web_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"image"
 	_ "image/jpeg" // results of one format
 	_ "image/png"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -339,6 +341,7 @@ func TestBrowser(t *testing.T) {
 	sub("zoom", zoom)
 	sub("download", download)
 	sub("modes and colours", modesAndColours)
+	sub("ways in and out", waysInAndOut)
 	sub("snippets", snippets)
 	sub("names, contrast and room", namesContrastRoom)
 	sub("theme", theme)
@@ -545,6 +548,58 @@ func wait(t *testing.T, path string) (image.Image, string) {
 	}
 	t.Fatalf("%s: %v", path, err)
 	return nil, ""
+}
+
+// Photos are dropped, pasted and taken from the samples, and leave as one archive.
+func waysInAndOut(b *tab) {
+	b.click("#clear")
+	if got := b.text(".card"); got != "" {
+		b.Errorf("cleared, and there is still %q", got)
+	}
+	b.click(`input[name=quality][value=fast]`)
+	b.eval(`(async () => {
+		const bytes = await (await fetch("assets/cat.jpg")).arrayBuffer();
+		const carry = (name) => { const d = new DataTransfer(); d.items.add(new File([bytes], name, { type: "image/jpeg" })); return d; };
+		for (const kind of ["dragenter", "dragover", "drop"]) {
+			document.querySelector("#drop").dispatchEvent(new DragEvent(kind, { dataTransfer: carry("same.jpg"), bubbles: true, cancelable: true }));
+		}
+		document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: carry("same.jpg"), bubbles: true, cancelable: true }));
+	})()`, new(any))
+	b.click(`[data-sample="cat.jpg"]`)
+	b.until(`document.querySelectorAll(".card").length === 3`)
+	b.settled()
+	if got := b.text("#summary"); got != "3 of 3 done" {
+		b.Errorf("the summary says %q", got)
+	}
+	folder := b.TempDir()
+	b.run(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(folder).WithEventsEnabled(true))
+	b.click("#save-all")
+	var names []string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && names == nil; time.Sleep(50 * time.Millisecond) {
+		archive, err := zip.OpenReader(filepath.Join(folder, "cutouts.zip"))
+		if err != nil {
+			continue // not there yet
+		}
+		for _, f := range archive.File {
+			names = append(names, f.Name)
+			r, err := f.Open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if img, format, err := image.Decode(r); err != nil || format != "png" || img.Bounds().Empty() {
+				b.Errorf("%s: %v", f.Name, err)
+			}
+			if _, err := io.Copy(io.Discard, r); err != nil { // the checksum is compared at the end
+				b.Errorf("%s: %v", f.Name, err)
+			}
+		}
+		_ = archive.Close()
+	}
+	if diff := cmp.Diff([]string{"same-cutout.png", "same-cutout-2.png", "cat-cutout.png"}, names); diff != "" {
+		b.Errorf("(-want +got)\n%s", diff)
+	}
+	b.click("#clear")
+	b.upload(photo(b.T))
 }
 
 func modesAndColours(b *tab) {

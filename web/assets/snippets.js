@@ -133,7 +133,7 @@ function curl(o, r) {
     return [
       `uuid=$(${request}${form} | jq -r .uuid)`,
       `until url=$(curl -sS ${o.base}v1/results/${o.keys ? ` -H "X-API-Key: $CUTOUT_KEY"` : ""} -d uuid=$uuid |`,
-      `  jq -er 'select(.finished) | .files[0].url'); do sleep 1; done`,
+      `  jq -er 'select(.finished) | .files[0].url // "/failed"'); do sleep 1; done`,
       `curl -sSf ${new URL(o.base).origin}"$url" -o ${r.out}`,
     ].join("\n");
   }
