@@ -32,6 +32,10 @@ func Decode(ctx context.Context, b []byte, l Limits) (*image.NRGBA, Info, error)
 // DecodeStored is Decode without the conversion of colours: the picture has those of the file, whatever their space,
 // and the second result converts them. It is nil where they are as good as sRGB.
 func DecodeStored(ctx context.Context, b []byte, l Limits) (*image.NRGBA, *Colours, Info, error) {
+	return decodeStored(ctx, b, l, nil)
+}
+
+func decodeStored(ctx context.Context, b []byte, l Limits, p *Pool) (*image.NRGBA, *Colours, Info, error) {
 	h, err := inspect(b, l)
 	if err != nil {
 		return nil, nil, h.Info, err
@@ -39,7 +43,7 @@ func DecodeStored(ctx context.Context, b []byte, l Limits) (*image.NRGBA, *Colou
 	if err := ctx.Err(); err != nil {
 		return nil, nil, h.Info, fmt.Errorf("decode: %w", err)
 	}
-	m, colours, err := h.decode(ctx, b)
+	m, colours, err := h.decode(ctx, b, p)
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return nil, nil, h.Info, fmt.Errorf("decode: %w", ctxErr)
 	}
@@ -102,7 +106,7 @@ func (h *header) checkPlausible(b []byte) error {
 }
 
 // decode gives the picture as stored, not yet upright, and the conversion of its colours, if any is needed.
-func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, colours *Colours, err error) {
+func (h *header) decode(ctx context.Context, b []byte, p *Pool) (m *image.NRGBA, colours *Colours, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			m, colours, err = nil, nil, fmt.Errorf("damaged data: %v", r)
@@ -111,7 +115,7 @@ func (h *header) decode(ctx context.Context, b []byte) (m *image.NRGBA, colours 
 	var stored image.Image
 	switch h.Format {
 	case JPEG:
-		stored, err = h.decodeJPEG(ctx, b)
+		stored, err = h.decodeJPEG(ctx, b, p)
 	case PNG:
 		stored, err = png.Decode(&ctxReader{ctx, bytes.NewReader(b)})
 	case GIF:

@@ -13,8 +13,8 @@ import (
 
 // decodeJPEG takes nearly all files through a decoder of our own, which is several times as fast and gives the pixels that
 // libjpeg gives, and the others, such as those of four channels, through the standard library's.
-func (h *header) decodeJPEG(ctx context.Context, b []byte) (image.Image, error) {
-	m, err := decodeHuffman(ctx, b, image.Pt(h.width, h.height))
+func (h *header) decodeJPEG(ctx context.Context, b []byte, p *Pool) (image.Image, error) {
+	m, err := decodeHuffman(ctx, b, image.Pt(h.width, h.height), p)
 	if !errors.Is(err, errOtherProcess) {
 		return m, err
 	}
@@ -42,6 +42,7 @@ type jpegDecoder struct {
 	adobe       int     // transform of the Adobe segment, -1 where there is none
 	data        []byte  // what comes next in the file
 	scan        scan
+	pool        *Pool
 }
 
 // scan is the header of one.
@@ -467,11 +468,11 @@ func (j *jpegDecoder) newBand() *band {
 }
 
 // decodeHuffman decodes a file to *image.NRGBA or, where it is grey, *image.Gray.
-func decodeHuffman(ctx context.Context, b []byte, size image.Point) (image.Image, error) {
+func decodeHuffman(ctx context.Context, b []byte, size image.Point, p *Pool) (image.Image, error) {
 	if len(b) < 2 {
 		return nil, errOtherProcess
 	}
-	j := &jpegDecoder{size: size, hs: 1, vs: 1, adobe: -1, data: b[2:]}
+	j := &jpegDecoder{size: size, hs: 1, vs: 1, adobe: -1, data: b[2:], pool: p}
 	if more, err := j.nextScan(); err != nil || !more {
 		return nil, cmp.Or(err, errOtherProcess)
 	}
@@ -619,7 +620,7 @@ func (j *jpegDecoder) newPainter() *painter {
 		p.grey = image.NewGray(r)
 		return p
 	}
-	p.colour = image.NewNRGBA(r)
+	p.colour = j.pool.picture(j.size.X, j.size.Y)
 	p.chroma = newChromaRows(j.size.X, j.hs, j.vs)
 	return p
 }

@@ -25,7 +25,7 @@ func TestJPEGEqualsLibjpeg(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := decodeHuffman(t.Context(), b, image.Pt(h.width, h.height))
+		m, err := decodeHuffman(t.Context(), b, image.Pt(h.width, h.height), nil)
 		if errors.Is(err, errOtherProcess) {
 			continue
 		}
@@ -68,7 +68,7 @@ func TestJPEGCutShort(t *testing.T) {
 		}
 		size := image.Pt(h.width, h.height)
 		for n := range len(b) - 64 {
-			if _, err := decodeHuffman(t.Context(), b[:n], size); err == nil {
+			if _, err := decodeHuffman(t.Context(), b[:n], size, nil); err == nil {
 				t.Fatalf("%s: %d of %d bytes are a picture", name, n, len(b))
 			}
 		}

@@ -39,6 +39,8 @@ type Pipeline struct {
 	network *network
 	people  *network // asked as well where the subject is human; nil beside networks that do not need it
 	models  *models  // the others
+
+	pictures codec.Pool
 }
 
 // nothingFound is the largest raw score under which a picture shows no subject. U²-Net's scores stay under 0.06 on flat and
@@ -128,6 +130,7 @@ type job struct {
 	people     *network        // asked as well where the subject is human; may be nil
 	threads    func() int      // how many cores the next step may use
 	photo      *image.NRGBA    // in the colours of the file until the network has seen it, as its like have in training
+	decoded    *image.NRGBA    // what photo was at first
 	colours    *codec.Colours  // leads from those to sRGB
 	size       image.Point     // of the whole picture
 	region     image.Rectangle // the part of it in photo
@@ -189,6 +192,7 @@ func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, er
 		j.result.Stages = append(j.result.Stages, Stage{Name: s.name, Start: start, Duration: time.Since(start)})
 	}
 	done = true
+	p.pictures.Put(j.decoded) // the result holds encoded pictures alone
 	return &j.result, nil
 }
 
@@ -230,11 +234,11 @@ func (o *Options) complete(cfg Config) error {
 }
 
 func (j *job) decode(ctx context.Context) error {
-	photo, colours, info, err := codec.DecodeStored(ctx, j.data, j.o.Limits)
+	photo, colours, info, err := j.p.pictures.DecodeStored(ctx, j.data, j.o.Limits)
 	if err != nil {
 		return err
 	}
-	j.photo, j.colours = photo, colours
+	j.photo, j.colours, j.decoded = photo, colours, photo
 	j.result.Width, j.result.Height = info.Width, info.Height
 	if err := j.focus(); err != nil {
 		return err
