@@ -23,7 +23,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli deploy-test release release-files release-check bench-e2e
+.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli settings deploy-test release release-files release-check bench-e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -147,7 +147,10 @@ bench-cli: build ## Time the terminal against rembg's on a folder of 100 photos 
 	@test -x $(TOOLS)/rembg/bin/rembg || { python3 -m venv $(TOOLS)/rembg && $(TOOLS)/rembg/bin/pip install -q -r bench/requirements-rembg.txt; }
 	$(TOOLS)/rembg/bin/python bench/cli.py bin/cutout weights/u2netp.onnx --photos "$(PHOTOS)"
 
-generate: ## Write the generated files anew
+settings: ## Write docs/settings.md from the flags
+	go test ./cli -run TestSettingsAreListed -update
+
+generate: settings ## Write the generated files anew
 	cd inference/kernels/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
 	cd codec/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg codec
 
