@@ -269,6 +269,9 @@ func (s *Service) objectSubjects(name, nuid string) (chunks, meta string) {
 
 // purgeChunks removes what was written of an object that is not to be.
 func (s *Service) purgeChunks(ctx context.Context, subject string) {
+	if !s.conn.IsConnected() {
+		return // nobody is to wait for what cannot be done; it ages out
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	if err := s.files.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
@@ -371,7 +374,7 @@ func (s *Service) remove(ctx context.Context, files ...File) {
 	defer cancel()
 	defer s.space.stale()
 	for _, f := range files {
-		if f.Key == "" {
+		if f.Key == "" || !s.conn.IsConnected() {
 			continue
 		}
 		_ = s.forget(ctx, fileKey(f.Key))
