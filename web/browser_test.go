@@ -342,6 +342,7 @@ func TestBrowser(t *testing.T) {
 	sub("download", download)
 	sub("modes and colours", modesAndColours)
 	sub("ways in and out", waysInAndOut)
+	sub("clip", clip)
 	sub("snippets", snippets)
 	sub("names, contrast and room", namesContrastRoom)
 	sub("theme", theme)
@@ -642,6 +643,33 @@ func modesAndColours(b *tab) {
 			b.Errorf("%s was not asked", want)
 		}
 	}
+}
+
+// A clip goes the way of a photo, as far as the server has ffmpeg.
+func clip(b *tab) {
+	var taken bool
+	b.eval(`fetch("status.json").then((r) => r.json()).then((s) => s.checks.video === "ok")`, &taken)
+	if !taken {
+		b.Skip("the server takes no clips: it finds no ffmpeg")
+	}
+	path := filepath.Join(b.TempDir(), "clip.mp4")
+	if out, err := exec.Command("ffmpeg", "-v", "error", "-loop", "1", "-i", photo(b.T), "-vf", "scale=160:-2", "-r", "10", "-t", "0.3", "-pix_fmt", "yuv420p",
+		path).CombinedOutput(); err != nil {
+		b.Skipf("no clip can be made: %v\n%s", err, out)
+	}
+	b.run(chromedp.SetUploadFiles("#pick", []string{path}, chromedp.ByQuery))
+	b.until(`document.querySelector(".card:last-child").dataset.state === "done" && document.querySelector(".card:last-child").hasAttribute("data-ready")`)
+	var got [2]int // alpha in the corner and in the middle
+	b.eval(`(() => {
+		const v = document.querySelector(".card:last-child .after video");
+		const c = new OffscreenCanvas(v.videoWidth, v.videoHeight).getContext("2d", { willReadFrequently: true });
+		c.drawImage(v, 0, 0);
+		return [[0.02, 0.02], [0.5, 0.8]].map(([x, y]) => c.getImageData(v.videoWidth * x, v.videoHeight * y, 1, 1).data[3]);
+	})()`, &got)
+	if got[0] > 40 || got[1] < 215 {
+		b.Errorf("the clip's alpha is %d in the corner and %d in the middle", got[0], got[1])
+	}
+	b.click(`.card:last-child [data-do=remove]`)
 }
 
 // Every piece of code that the page shows does what it says, as far as its language is at hand.

@@ -26,9 +26,9 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// Policy is the Content-Security-Policy of every page. Pictures are shown as blob: URLs, and the viewer of the API
+// Policy is the Content-Security-Policy of every page. Pictures and clips are shown as blob: URLs, and the viewer of the API
 // reference draws its icons from data: URLs.
-const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; " +
+const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // pages are the documents by their path; everything else lies below assetPath.

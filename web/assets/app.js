@@ -3,6 +3,7 @@
 import { compare } from "./compare.js";
 import { $, $$, askForKey, base, headers, key, loadStatus, showVersion } from "./shared.js";
 import { dialects, snippet } from "./snippets.js";
+import { videoElements, videoPrint, videoRequest, videoResult } from "./video.js";
 import { zip } from "./zip.js";
 
 const atOnce = 3; // requests in flight
@@ -32,7 +33,8 @@ function readOptions() {
 }
 
 /** What tells one result from another. */
-function fingerprint(o) {
+function fingerprint(o, file) {
+  if (isVideo(file)) return videoPrint(o);
   const b = o.background;
   return JSON.stringify([
     o.mode, o.quality, o.subject, o.mode === "fg-image-shadow" && [o.shadow, o.opacity],
@@ -141,6 +143,8 @@ function request(o, file) {
 
 class Refusal extends Error {}
 
+const isVideo = (file) => file.type.startsWith("video/");
+
 async function readAPI4AI(reply) {
   const [result] = JSON.parse(await reply.text()).results;
   const { code, message } = result.status;
@@ -153,11 +157,11 @@ async function readAPI4AI(reply) {
 async function explain(status, blob) {
   const text = await blob.text().catch(() => "");
   try {
-    const { errors, detail, message } = JSON.parse(text);
+    const { errors, detail, message, error } = JSON.parse(text);
     if (errors?.[0]) return [errors[0].title, errors[0].detail].filter(Boolean).join(" – ");
     if (typeof detail === "string") return detail;
     if (Array.isArray(detail)) return detail.map((d) => d.msg).join(" ");
-    if (message) return message;
+    if (message || error) return message || error;
   } catch {
     // not JSON: the status has to do
   }
@@ -186,8 +190,9 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds 
 
 async function ask(o, file, signal, onProgress) {
   for (let attempt = 0; ; attempt++) {
-    const { path, body, read } = request(o, file);
+    const { path, body, read } = isVideo(file) ? videoRequest(o, file) : request(o, file);
     const xhr = await send(path, body, signal, onProgress);
+    if (xhr.status === 200 && isVideo(file)) return videoResult(xhr.response, signal, onProgress, (words) => new Refusal(words));
     if (xhr.status === 200) return read(xhr.response);
     if ((xhr.status === 503 || xhr.status === 429) && attempt < patience) {
       onProgress(null, "The server is busy, waiting…");
@@ -233,11 +238,13 @@ function addFile(file) {
   item.compare = compare(view, slider, {
     onZoom: (zoom, percent) => ($("[data-do=fit]", card).textContent = zoom === 1 ? "Fit" : `${percent} %`),
   });
-  const before = $(".before img", card);
-  before.alt = `The photo ${file.name}`;
+  const clips = isVideo(file) ? videoElements(view) : null;
+  const before = clips?.before ?? $(".before img", card);
+  if (clips) before.setAttribute("aria-label", `The clip ${file.name}`);
+  else before.alt = `The photo ${file.name}`;
   before.addEventListener("error", () => (before.hidden = true));
-  before.addEventListener("load", () => {
-    item.size = `${before.naturalWidth} × ${before.naturalHeight}`;
+  before.addEventListener(clips ? "loadedmetadata" : "load", () => {
+    item.size = `${before.naturalWidth ?? before.videoWidth} × ${before.naturalHeight ?? before.videoHeight}`;
     showMeta(item);
     item.compare.redraw();
   });
@@ -251,7 +258,7 @@ function addFile(file) {
     actions[action]?.();
   });
   $("#cards").append(card);
-  if (file.type && !file.type.startsWith("image/")) {
+  if (file.type && !file.type.startsWith("image/") && !isVideo(file)) {
     item.hopeless = true;
     fail(item, `${file.name} is no picture. JPEG, PNG and WebP are taken.`);
   } else {
@@ -287,7 +294,7 @@ function discard(item) {
 function refresh(item) {
   if (item.hopeless) return;
   const o = readOptions();
-  const print = fingerprint(o);
+  const print = fingerprint(o, item.file);
   if (item.print === print && (item.state === "done" || item.abort)) return;
   item.abort?.abort(new DOMException("other options", "AbortError"));
   const known = item.results.get(print);
@@ -315,7 +322,7 @@ function next() {
 
 async function work(item) {
   const o = readOptions();
-  const print = fingerprint(o);
+  const print = fingerprint(o, item.file);
   const abort = new AbortController();
   Object.assign(item, { abort, print });
   const current = () => item.abort === abort;
@@ -328,7 +335,7 @@ async function work(item) {
     if (!current()) return;
     Object.assign(result, {
       url: URL.createObjectURL(result.blob), seconds: (performance.now() - start) / 1000, mode: o.mode,
-      name: `${item.file.name.replace(/\.[^.]*$/, "")}-${{ "fg-image": "cutout", "fg-image-shadow": "shadow", "fg-mask": "mask" }[o.mode] ?? o.mode}.png`,
+      name: `${item.file.name.replace(/\.[^.]*$/, "")}-${{ "fg-image": "cutout", "fg-image-shadow": "shadow", "fg-mask": "mask" }[o.mode] ?? o.mode}.${result.extension ?? "png"}`,
     });
     item.results.set(print, result);
     for (const [old, { url }] of item.results) {
@@ -353,9 +360,10 @@ async function work(item) {
 function show(item, result, print) {
   const { card } = item;
   Object.assign(item, { print, shown: result });
-  const after = $(".after img", card);
-  after.alt = result.empty ? `Nothing was found in ${item.file.name}` : `The result for ${item.file.name}`;
-  after.onload = () => {
+  const clip = isVideo(item.file);
+  const after = $(".after img, .after video", card);
+  after[clip ? "ariaLabel" : "alt"] = result.empty ? `Nothing was found in ${item.file.name}` : `The result for ${item.file.name}`;
+  after[clip ? "onloadeddata" : "onload"] = () => {
     card.dataset.ready = "";
     item.compare.redraw();
   };
@@ -475,7 +483,7 @@ for (const [id, name] of dialects) dialect.append(new Option(name, id));
 
 function showSnippet() {
   const o = readOptions();
-  const last = items.findLast((item) => !item.hopeless);
+  const last = items.findLast((item) => !item.hopeless && !isVideo(item.file));
   const { code, notes } = snippet(dialect.value, $("input[name=language]:checked").value, {
     ...o, file: last?.file.name ?? "photo.jpg", base: base.href, keys: needsKey,
   });
@@ -515,6 +523,7 @@ showOptions();
 const status = await loadStatus();
 showVersion(status);
 needsKey = Boolean(status?.keys);
+if (status?.checks.video === "ok") $("#takes").textContent = "JPEG, PNG or WebP, or a video; several at once";
 $("#key-open").hidden = !needsKey;
 showSnippet();
 if (!needsKey || key()) loadModes();

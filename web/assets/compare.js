@@ -6,7 +6,10 @@ const deepest = 16;
 export function compare(view, slider, options = {}) {
   let zoom = 1, x = 0, y = 0;
   const set = (name, value) => view.style.setProperty(name, value);
-  const image = () => view.querySelector(".after img");
+  const natural = () => {
+    const e = view.querySelector(".after img, .after video");
+    return { w: e.naturalWidth ?? e.videoWidth, h: e.naturalHeight ?? e.videoHeight };
+  };
 
   function slide(percent) {
     slider.value = Math.round(Math.min(100, Math.max(0, percent)));
@@ -15,12 +18,12 @@ export function compare(view, slider, options = {}) {
 
   // How many screen pixels one pixel of the picture takes when all of it is seen.
   function fitted() {
-    const { naturalWidth: w, naturalHeight: h } = image();
+    const { w, h } = natural();
     return w && h ? Math.min(view.clientWidth / w, view.clientHeight / h) : 1;
   }
 
   function draw() {
-    const { naturalWidth: w, naturalHeight: h } = image();
+    const { w, h } = natural();
     // No further than the picture's own edge.
     const reach = (side, length) => Math.max(0, (length * fitted() * zoom - side) / 2);
     const limitX = reach(view.clientWidth, w), limitY = reach(view.clientHeight, h);
