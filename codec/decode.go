@@ -16,7 +16,8 @@ import (
 
 // Decode reads the first picture of a file and gives it upright, in sRGB, with straight alpha: 8 bits a channel, origin
 // (0,0), Stride 4*width. Of 16-bit channels the upper byte is kept. Colours below transparent pixels stay as stored.
-// An embedded matrix profile (Display P3, Adobe RGB...) is converted to sRGB, any other profile is ignored.
+// An embedded matrix profile (Display P3, Adobe RGB...) and the gamma of a PNG are converted to sRGB, any other profile is
+// ignored.
 //
 // l is checked against the header before any pixel is allocated; where l.MaxPixels is zero DefaultMaxPixels holds.
 // The error is a *LimitError, wraps ErrUndecodable, or is that of ctx.
@@ -150,8 +151,11 @@ func (h *header) decode(ctx context.Context, b []byte, p *Pool) (m *image.NRGBA,
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(h.profile) > 0 {
+	switch {
+	case len(h.profile) > 0:
 		colours = h.colours(stored)
+	case h.gamma > 0:
+		colours = gammaColours(h.gamma)
 	}
 	return m, colours, nil
 }

@@ -35,6 +35,7 @@ type header struct {
 	channels      int    // JPEG: number of components
 	oneScan       bool   // JPEG: not progressive, all components in the first scan
 	bitsPerPixel  int    // PNG
+	gamma         uint32 // PNG: exponent that leads from light to stored values, in 1/100000, where nothing else tells; else 0
 	gif           gifFrame
 	bmp           *bmpHeader
 	webp          webpFrame
@@ -174,6 +175,7 @@ func (h *header) readPNG(b []byte) error {
 	h.bitsPerPixel = depth * map[byte]int{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colorType]
 	h.HasAlpha = colorType&4 != 0
 	frames := uint32(1)
+	managed := false // what colours mean is said by another chunk
 	for i := len(pngSignature); i+12 <= len(b); {
 		n := int64(binary.BigEndian.Uint32(b[i:]))
 		if n > int64(len(b)-i-12) {
@@ -194,6 +196,12 @@ func (h *header) readPNG(b []byte) error {
 			if h.profile == nil {
 				h.profile = data
 			}
+		case "gAMA":
+			if n == 4 {
+				h.gamma = binary.BigEndian.Uint32(data)
+			}
+		case "sRGB", "cICP":
+			managed = true
 		case "acTL":
 			if n >= 4 {
 				frames = binary.BigEndian.Uint32(data)
@@ -202,6 +210,9 @@ func (h *header) readPNG(b []byte) error {
 		i += 12 + int(n)
 	}
 	h.HasProfile = h.profile != nil
+	if managed || h.HasProfile { // which win over it
+		h.gamma = 0
+	}
 	h.Animated = frames > 1
 	return nil
 }

@@ -274,6 +274,26 @@ func (h *header) colours(stored image.Image) *Colours {
 	return &Colours{c}
 }
 
+// gammaColours gives the conversion for the gAMA chunk of a PNG (W3C PNG, third edition, 11.3.2.2) with the primaries of
+// sRGB, nil where it is about that of sRGB, which is all that most writers mean, or makes no sense.
+func gammaColours(gamma uint32) *Colours {
+	const srgb = 45455
+	g := float64(gamma) / 100000
+	if gamma > srgb*95/100 && gamma < srgb*105/100 || g < 0.1 || g > 10 {
+		return nil
+	}
+	var p rgbProfile
+	for i := range 256 {
+		v := float32(math.Pow(float64(i)/255, 1/g))
+		p.curves[0][i], p.curves[1][i], p.curves[2][i] = v, v, v
+	}
+	c := newProfileConverter(&p)
+	for i := range c.matrix {
+		c.matrix[i][i] = encodeSteps
+	}
+	return &Colours{c}
+}
+
 // Convert converts m, or any part of the picture, in place. Where Colours is nil it does nothing.
 func (p *Colours) Convert(m *image.NRGBA) {
 	if p == nil {
