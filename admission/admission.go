@@ -113,6 +113,7 @@ type Controller struct {
 	memory  int64        // of those that compute
 	bodies  int64
 	passed  int // others since background work that waits had a turn
+	total   uint64
 
 	pace    pace
 	backlog float64   // seconds of work that would wait had nobody been refused; only while overloaded
@@ -352,6 +353,7 @@ func (c *Controller) grant(now time.Time) {
 		l := &Lease{c: c, demand: w.demand, class: class, since: now, Waited: now.Sub(w.since)}
 		c.memory += w.demand.Memory
 		c.running[l] = struct{}{}
+		c.total++
 		l.crowded = len(c.running) >= c.cfg.Slots
 		if f := c.cfg.Observer.Admitted; f != nil {
 			f(class, l.Waited)
@@ -513,6 +515,13 @@ func (c *Controller) Stats() Stats {
 		s.Waiting[class] = len(q)
 	}
 	return s
+}
+
+// Admitted counts those that were given a slot so far.
+func (c *Controller) Admitted() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.total
 }
 
 // Refusal is the *Error in err, if there is one.

@@ -130,6 +130,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	if err := servePprof(ctx, c.PprofAddr, log); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	go trim(ctx, engine.admission)
 	start := time.Now()
 	loaded := make(chan error, 1)
 	go func() {

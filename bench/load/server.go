@@ -86,7 +86,10 @@ func follow(log io.Reader, addr chan<- string, show bool) {
 		if show {
 			fmt.Fprintln(os.Stderr, lines.Text())
 		}
-		var line struct{ Msg, Addr string }
+		var line struct {
+			Msg  string `json:"msg"`
+			Addr string `json:"addr"`
+		}
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
 			addr <- line.Addr
 		}

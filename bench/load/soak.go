@@ -33,6 +33,7 @@ type visit struct {
 
 const (
 	soakClients = 3
+	leastWarm   = time.Minute
 	settle      = 3 * time.Second // until what is left over has ended
 	soakSample  = 2 * time.Second
 	leakShare   = 1.10
@@ -54,7 +55,10 @@ func soak(ctx context.Context, s settings, out io.Writer) error {
 	t := tally{counts: map[string]map[int]int{}}
 
 	// What is kept for good, such as buffers for every size, is there after a tenth of the time.
-	warm := s.duration / 10
+	warm := max(s.duration/10, leastWarm)
+	if s.duration < 2*warm {
+		return fmt.Errorf("%v is too short to tell anything", s.duration)
+	}
 	t.drive(ctx, c, mix, photos, warm)
 	before, err := c.quiet(ctx)
 	if err != nil {
@@ -181,7 +185,7 @@ func hangUp(share float64, read int) func(context.Context, *child, []byte) (int,
 
 // job hands pictures in, polls and downloads the result.
 func job(ctx context.Context, c *child, photo []byte) (int, error) {
-	contentType, body, err := form("files", photo)
+	contentType, body, err := form("files", photo, "convert_to", "image-backgroundremover", "lang", "en", "bg_type", "transparent")
 	if err != nil {
 		return 0, err
 	}
@@ -189,7 +193,9 @@ func job(ctx context.Context, c *child, photo []byte) (int, error) {
 	if err != nil || status != http.StatusOK {
 		return status, err
 	}
-	var accepted struct{ UUID string }
+	var accepted struct {
+		UUID string `json:"uuid"`
+	}
 	if err := json.Unmarshal(reply, &accepted); err != nil {
 		return 0, err
 	}
@@ -202,7 +208,21 @@ func job(ctx context.Context, c *child, photo []byte) (int, error) {
 		if err != nil || status != http.StatusOK {
 			return status, err
 		}
-		if !bytes.Contains(reply, []byte(`"started"`)) && !bytes.Contains(reply, []byte(`"queued"`)) {
+		var state struct {
+			Finished bool `json:"finished"`
+			Files    []struct {
+				URL string `json:"url"`
+			} `json:"files"`
+		}
+		if err := json.Unmarshal(reply, &state); err != nil {
+			return 0, err
+		}
+		for _, file := range state.Files {
+			if status, _, err := c.get(ctx, strings.TrimPrefix(file.URL, c.url)); err != nil || status != http.StatusOK {
+				return status, err
+			}
+		}
+		if state.Finished {
 			return status, nil
 		}
 		time.Sleep(probeEvery)
