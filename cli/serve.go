@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,9 @@ type ServeCmd struct {
 	Ximilar             config.Ximilar             `embed:"" prefix:"ximilar-"`
 
 	Admission        config.Admission `embed:""`
+	Models           config.Models    `embed:""`
+	Cache            config.Cache     `embed:""`
+	TLS              config.TLS       `embed:""`
 	config.Inference `embed:""`
 	config.Log       `embed:""`
 }
@@ -45,7 +49,7 @@ func (c *ServeCmd) validate() error {
 	return errors.Join(c.Server.Validate(), c.Access.Validate(), c.API4AI.Validate("api4ai-"), c.RemoveBG.Validate("removebg-"),
 		c.APISphere.Validate("apisphere-"), c.Rembg.Validate("rembg-"), c.PhotoRoom.Validate("photoroom-"), c.Fetch.Validate(),
 		c.BackgroundRemoverAI.Validate("backgroundremoverai-"), c.Ximilar.Validate("ximilar-"), c.Jobs.Validate(), c.Webhooks.Validate(),
-		c.Admission.Validate(), c.Inference.Validate())
+		c.Admission.Validate(), c.Models.Validate(), c.Cache.Validate(), c.TLS.Validate(), c.Inference.Validate())
 }
 
 // Run serves. The port is open before the network is loaded: /healthz answers at once, /readyz says no until then, and
@@ -63,6 +67,10 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		return &usageError{err}
 	}
 	hooks, err := newHooks(c.Webhooks, c.Fetch)
+	if err != nil {
+		return &usageError{err}
+	}
+	certificate, err := openCertificate(c.TLS, log)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -91,6 +99,9 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		}
 	}()
 	engine := newLoader()
+	engine.models, engine.log = c.Models, log
+	recorder.NewModels(engine.modelStats)
+	processor := newCache(c.Cache, engine, recorder)
 	var server *handlers.Server
 	gauges := recorder.NewServer(func() metrics.ServerStats { return serverStats(engine, server) })
 	engine.admission, err = newAdmission(c.Admission, memory, admission.Observer{
@@ -114,7 +125,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	}
 	server, err = handlers.New(handlers.Config{
 		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
-		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: engine, Fetcher: fetcher,
+		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: processor, Fetcher: fetcher,
 		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, Webhooks: hooks, PublicURL: c.Jobs.PublicURL,
 		Metrics: recorder, Log: log, Tracer: tracer, Admission: engine.admission, Engine: engine.describe(c.Inference), Checks: []handlers.Check{
 			{Name: "model", Run: engine.check},
@@ -142,7 +153,11 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		log.Info("ready", "addr", l.Addr().String(), "version", p.Version, "model", engine.pipeline.Model(),
 			"kernels", engine.pipeline.Kernels(), "precision", c.Precision, "load_ms", time.Since(start).Milliseconds())
 	}()
-	log.Info("listening", "addr", l.Addr().String(), "version", p.Version)
+	log.Info("listening", "addr", l.Addr().String(), "version", p.Version, "tls", certificate != nil)
+	if certificate != nil {
+		defer reloadOnHangup(ctx, certificate)()
+		l = tls.NewListener(l, certificate.Server())
+	}
 	err = server.Serve(ctx, l)
 	if loadErr := <-loaded; loadErr != nil && !errors.Is(loadErr, context.Canceled) {
 		return errors.Join(loadErr, err)
@@ -181,20 +196,20 @@ func newFetcher(c config.Fetch) (dialect.Fetcher, error) {
 
 // newPipeline builds the pipeline from its settings.
 func newPipeline(ctx context.Context, c config.Inference) (*pipeline.Pipeline, error) {
-	return newGated(ctx, c, nil)
+	return pipeline.New(ctx, settings(c))
 }
 
-// newGated builds the pipeline behind a queue.
-func newGated(ctx context.Context, c config.Inference, gate *admission.Controller) (*pipeline.Pipeline, error) {
-	return pipeline.New(ctx, pipeline.Config{
-		Admission: gate,
-		Model:     c.Model, WeightsDir: c.WeightsDir, CPU: c.CPU, Threads: c.Threads, Quality: pipeline.Quality(c.Quality),
-	})
+func settings(c config.Inference) pipeline.Config {
+	return pipeline.Config{
+		Model: c.Model, WeightsDir: weightsDir(c.WeightsDir), CPU: c.CPU, Threads: c.Threads, Quality: pipeline.Quality(c.Quality),
+	}
 }
 
 // loader is a pipeline that may still be loading.
 type loader struct {
 	admission *admission.Controller
+	models    config.Models
+	log       *slog.Logger
 	done      chan struct{} // closed once pipeline or err is set
 	pipeline  *pipeline.Pipeline
 	err       error
@@ -204,7 +219,10 @@ func newLoader() *loader { return &loader{done: make(chan struct{})} }
 
 func (l *loader) load(ctx context.Context, c config.Inference) error {
 	defer close(l.done)
-	l.pipeline, l.err = newGated(ctx, c, l.admission)
+	s := settings(c)
+	s.Admission, s.Models, s.Log = l.admission, l.models.Keep, l.log
+	s.Limits = pipeline.ModelLimits{Count: l.models.Most, Bytes: int64(l.models.Memory)}
+	l.pipeline, l.err = pipeline.New(ctx, s)
 	return l.err
 }
 
@@ -229,15 +247,28 @@ func (l *loader) check(context.Context) error {
 	}
 }
 
-// Run waits for the pipeline and runs it.
-func (l *loader) Run(ctx context.Context, image []byte, o pipeline.Options) (*pipeline.Result, error) {
+// wait ends once the pipeline is loaded.
+func (l *loader) wait(ctx context.Context) error {
 	select {
 	case <-l.done:
+		return l.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	if l.err != nil {
-		return nil, l.err
+}
+
+// Run waits for the pipeline and runs it.
+func (l *loader) Run(ctx context.Context, image []byte, o pipeline.Options) (*pipeline.Result, error) {
+	if err := l.wait(ctx); err != nil {
+		return nil, err
 	}
 	return l.pipeline.Run(ctx, image, o)
+}
+
+// Identify waits for the pipeline and asks it what would serve a request.
+func (l *loader) Identify(ctx context.Context, o pipeline.Options) (complete pipeline.Options, model string, err error) {
+	if err := l.wait(ctx); err != nil {
+		return o, "", err
+	}
+	return l.pipeline.Identify(o)
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,10 +19,8 @@ func (m Models) Validate() error {
 	if m.Most < 0 || m.Most > 1000 {
 		return fmt.Errorf("--max-models %d: must be from 0 to 1000", m.Most)
 	}
-	for _, name := range m.Keep {
-		if name == "" {
-			return errors.New("--models: must name models")
-		}
+	if slices.Contains(m.Keep, "") {
+		return errors.New("--models: must name models")
 	}
 	return nil
 }

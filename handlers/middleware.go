@@ -65,6 +65,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			client: addr,
 			id:     id,
 		}
+		i.record.Header = res.Header()
 		c.Set(infoKey, i)
 		if s.cfg.Tracer != nil {
 			var ctx context.Context

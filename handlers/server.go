@@ -22,6 +22,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"cutout/admission"
+	"cutout/cache"
 	"cutout/config"
 	"cutout/handlers/access"
 	"cutout/handlers/api4ai"
@@ -114,6 +115,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Processor = pinning{cfg.Processor}
 	s := &Server{
 		cfg: cfg, gate: gate, byPath: map[string]dialect.Route{},
 		conns: newConns(cfg.Server.MaxConnections), clients: newClients(cfg.Server.ClientRate),
@@ -321,6 +323,7 @@ func (s *Server) admit(c echo.Context, r *dialect.Request) (access.Pass, error) 
 	info := infoOf(c)
 	info.key, info.limited = pass.Name, err != nil
 	r.Quota = pass.Quota
+	r.Request = r.WithContext(cache.WithScope(withPin(r.Context(), r.Header), pass.Name))
 	if q := pass.Quota; q.Limit > 0 {
 		header := c.Response().Header()
 		header.Set("X-Ratelimit-Limit", strconv.FormatInt(q.Limit, 10))

@@ -119,9 +119,6 @@ func (a *API) serve(w http.ResponseWriter, r *dialect.Request) error {
 			detail{fieldImage, "There is no subject to crop to"})
 	}
 	defer r.Record.Time(metrics.StageWrite)()
-	if result.Model != "" {
-		w.Header().Set("X-Cutout-Model", result.Model)
-	}
 	w.Header().Set("Content-Type", "image/"+string(result.Format))
 	w.Header().Set("Content-Length", strconv.Itoa(len(result.Data)))
 	w.WriteHeader(http.StatusOK)

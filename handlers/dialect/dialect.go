@@ -3,7 +3,6 @@
 package dialect
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,6 +102,7 @@ const (
 	ReasonStoreFull    = "store_full"
 	ReasonFileTooLarge = "file_too_large"
 	ReasonExpired      = "expired" // or never known
+	ReasonModel        = "model_unavailable"
 )
 
 // StatusClientGone is logged and counted for a client that went away before its reply; nobody receives it.
@@ -207,8 +207,11 @@ type Record struct {
 	Cause    error  // what the client is not told; may be nil
 	Rejected string // why the decoder refused a picture
 	Attrs    []slog.Attr
-	Pixels   int64  // of the pictures that went through the pipeline
-	Model    string // that found the subject; of several the last
+	Pixels   int64       // of the pictures that went through the pipeline
+	Model    string      // that found the subject; of several the last
+	Header   http.Header // of the reply; nil for a part of a request
+
+	version string // of Model
 }
 
 // Add notes a stage.
@@ -240,14 +243,31 @@ func (r *Record) Merge(part *Record) {
 	if part.Rejected != "" {
 		r.Rejected = part.Rejected
 	}
-	r.Model = cmp.Or(part.Model, r.Model)
+	r.name(part.Model, part.version)
 }
 
-// Picture notes what came out of the pipeline.
+// name tells which network has served, in the header of the reply too.
+func (r *Record) name(model, version string) {
+	if model == "" {
+		return
+	}
+	r.Model, r.version = model, version
+	if r.Header != nil {
+		r.Header.Set("X-Cutout-Model", model)
+		if version != "" {
+			r.Header.Set("X-Cutout-Model-Version", version)
+		}
+	}
+}
+
+// Picture notes what came out of the pipeline, and names the network in the header of the reply.
 func (r *Record) Picture(res *pipeline.Result) {
 	r.Stages = append(r.Stages, res.Stages...)
 	r.Pixels += int64(res.Width) * int64(res.Height)
-	r.Model = cmp.Or(res.Model, r.Model)
+	r.name(res.Model, res.Version)
+	if res.Asked != "" {
+		r.Attrs = append(r.Attrs, slog.String("model_asked", res.Asked))
+	}
 	r.Attrs = append(r.Attrs,
 		slog.Int("width", res.Width), slog.Int("height", res.Height), slog.Float64("score", float64(res.Score)))
 }

@@ -1,14 +1,19 @@
 package dialect
 
 import (
+	"errors"
 	"net/http"
 
 	"cutout/admission"
 )
 
-// Refusal words the refusal of an admission for clients; nil where err is none. A dialect that words errors of its
-// pictures by itself hands these back.
+// Refusal words for clients what is wrong with a request and not with its picture: the refusal of an admission, or what
+// the server itself has worded. It is nil where err is neither. A dialect that words errors of its pictures by itself
+// hands these back.
 func Refusal(err error) *Error {
+	if known, ok := errors.AsType[*Error](err); ok {
+		return known
+	}
 	refused, ok := admission.Refusal(err)
 	if !ok {
 		return nil

@@ -162,9 +162,6 @@ func parse(form *upload.Form) (o pipeline.Options, invalid string) {
 func write(w http.ResponseWriter, r *http.Request, result *pipeline.Result) error {
 	header := w.Header()
 	header.Set("X-Uncertainty-Score", strconv.FormatFloat(uncertainty(result), 'f', -1, 64))
-	if result.Model != "" {
-		header.Set("X-Cutout-Model", result.Model)
-	}
 	if accept := strings.ToLower(r.Header.Get("Accept")); !strings.Contains(accept, "application/json") ||
 		strings.Contains(accept, "*/*") || strings.Contains(accept, "image/") {
 		header.Set("Content-Type", "image/"+string(result.Format))

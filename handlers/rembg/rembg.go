@@ -160,9 +160,6 @@ func (a *API) run(w http.ResponseWriter, r *dialect.Request, image []byte, o pip
 	}
 	r.Record.Picture(result)
 	defer r.Record.Time(metrics.StageWrite)()
-	if result.Model != "" {
-		w.Header().Set("X-Cutout-Model", result.Model)
-	}
 	w.Header().Set("Content-Type", "image/png")
 	w.Header().Set("Content-Length", strconv.Itoa(len(result.Data)))
 	w.WriteHeader(http.StatusOK)

@@ -259,9 +259,6 @@ func write(w http.ResponseWriter, r *dialect.Request, req request, result *pipel
 	if req.kind != "" {
 		header.Set("X-Type", req.kind)
 	}
-	if result.Model != "" {
-		header.Set("X-Cutout-Model", result.Model)
-	}
 	if !wantsJSON(r.Request) {
 		header.Set("Content-Type", contentTypes[result.Format])
 		set("Content-Length", len(result.Data))
