@@ -23,7 +23,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli settings deploy-test release release-files release-check bench-e2e
+.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench load soak quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli settings deploy-test release release-files release-check bench-e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ bench-engine: build ## Time the engine against ONNX Runtime and OpenVINO in one 
 bench-e2e: build ## Time whole requests against rembg's server in one run (needs python, fetches rembg from PyPI once)
 	@test -x $(TOOLS)/rembg/bin/rembg || { python3 -m venv $(TOOLS)/rembg && $(TOOLS)/rembg/bin/pip install -q -r bench/requirements-e2e.txt; }
 	$(TOOLS)/rembg/bin/python bench/e2e.py bin/cutout weights/u2netp.onnx $(DATA)
+
+load: build ## Offer a server three times what it can serve, for DURATION (a minute), and judge what callers get
+	go run ./bench/load -server bin/cutout -duration $(or $(DURATION),1m) overload
+
+soak: build ## Send a server everything there is for DURATION (20 minutes), and judge what it keeps
+	go run ./bench/load -server bin/cutout -duration $(or $(DURATION),20m) soak
 
 quality: ## Measure masks against the photos in DATA into docs/quality.md, and write pictures to GALLERY
 	go run ./quality --data $(DATA) --gallery $(GALLERY) --report docs/quality.md
