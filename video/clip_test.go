@@ -62,3 +62,11 @@ func makeClip(t testing.TB, name string, args ...string) string {
 	}
 	return path
 }
+
+// long skips tests that take minutes, unless they are asked for: make video.
+func long(t testing.TB) {
+	t.Helper()
+	if os.Getenv("CUTOUT_VIDEO_TESTS") == "" {
+		t.Skip("takes minutes; set CUTOUT_VIDEO_TESTS=1 or run make video")
+	}
+}

@@ -18,6 +18,7 @@ const (
 	listName    = "parts.ffconcat"
 	paletteName = "palette.png"
 	resultName  = "result"
+	otherName   = "other.gif"
 )
 
 // finish joins the segments and adds the sound.
@@ -104,6 +105,7 @@ func (c *conversion) join(ctx context.Context, args []string, r *Result) error {
 	}
 	args = append(args, maps...)
 	args = append(args, "-t", fmt.Sprintf("%.6f", end.Seconds()), "-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn")
+	args = append(args, c.spec.mark...)
 	if c.spec.fastStart {
 		args = append(args, "-movflags", "+faststart")
 	}
@@ -124,10 +126,31 @@ func (c *conversion) joinGIF(ctx context.Context, list []string, r *Result) erro
 	if err := c.tool(ctx, find); err != nil {
 		return err
 	}
-	use := append(slices.Clone(list), "-protocol_whitelist", "file", "-i", "file:"+paletteName,
-		"-lavfi", "[0:v][1:v]paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle:alpha_threshold=128",
-		"-loop", "0", "-f", "gif", "-y", "file:"+filepath.Base(r.Path))
-	return c.tool(ctx, use)
+	// A fixed pattern neither crawls nor takes much room; with hard colours the usual way may be smaller still.
+	for i, way := range []string{"dither=bayer:bayer_scale=5:diff_mode=rectangle", "dither=sierra2_4a"} {
+		name := filepath.Base(r.Path)
+		if i > 0 {
+			name = otherName
+		}
+		use := append(slices.Clone(list), "-protocol_whitelist", "file", "-i", "file:"+paletteName,
+			"-lavfi", "[0:v][1:v]paletteuse=alpha_threshold=128:"+way, "-loop", "0", "-f", "gif", "-y", "file:"+name)
+		if err := c.tool(ctx, use); err != nil {
+			return err
+		}
+	}
+	first, err := os.Stat(r.Path)
+	if err != nil {
+		return err
+	}
+	other := filepath.Join(c.Dir, otherName)
+	second, err := os.Stat(other)
+	if err != nil {
+		return err
+	}
+	if second.Size() < first.Size() {
+		return os.Rename(other, r.Path)
+	}
+	return os.Remove(other)
 }
 
 // beat is how often progress is told while a file is joined.

@@ -53,6 +53,7 @@ type spec struct {
 	segment          string   // container of a segment
 	suffix           string   // of its file
 	muxer            string   // of the result
+	mark             []string // what the container is told of the picture
 	fastStart        bool
 	sound            string   // encoder for sound that cannot be kept as it is; "": no sound
 	keep             []string // codecs of sound that the container takes as they are
@@ -99,6 +100,7 @@ var specs = map[Format]spec{
 	},
 	WebM: {
 		extension: ".webm", media: "video/webm", raw: "rgba", segment: "webm", suffix: ".webm", muxer: "webm",
+		mark: []string{"-metadata:s:v:0", "alpha_mode=1"}, // without it players do not look for the alpha
 		encode: slices.Concat([]string{
 			"-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd,format=yuva420p," + tagged,
 			"-c:v", "libvpx-vp9", "-crf", "30", "-b:v", "0", "-deadline", "good", "-cpu-used", "5", "-row-mt", "1", "-auto-alt-ref", "0",

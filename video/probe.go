@@ -88,7 +88,7 @@ type probedStream struct {
 
 // Probe reads what a file says of itself. A file that is no clip is an *UnreadableError.
 func (t *Tools) Probe(ctx context.Context, path string) (*Info, error) {
-	info, err := os.Stat(path)
+	info, err := os.Stat(path) //nolint:gosec // the path is ours, or that of the terminal's user
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (t *Tools) Probe(ctx context.Context, path string) (*Info, error) {
 		"-v", "error", "-of", "json", "-show_entries",
 		"format=format_name,duration,start_time:stream=index,codec_type,codec_name,width,height,pix_fmt,r_frame_rate,avg_frame_rate," +
 			"nb_frames,duration,start_time,sample_aspect_ratio,color_space,color_transfer,field_order:" +
-			"stream_disposition=attached_pic:stream_tags=rotate,alpha_mode:stream_side_data=rotation",
+			"stream_disposition=attached_pic:stream_tags=alpha_mode,ALPHA_MODE:stream_side_data=rotation",
 	}, source(path)...)
 	said, err := capture(short, t.FFprobe, args)
 	if err != nil {
@@ -235,7 +235,11 @@ func fraction(s string) Rate {
 	if !ok || err1 != nil || err2 != nil || num <= 0 || den <= 0 || num > math.MaxInt32 || den > math.MaxInt32 {
 		return Rate{}
 	}
-	return Rate{num, den}
+	for a, b := num, den; ; a, b = b, a%b {
+		if b == 0 {
+			return Rate{num / a, den / a}
+		}
+	}
 }
 
 // seconds reads a time; what is none is 0.

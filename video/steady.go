@@ -2,12 +2,16 @@ package video
 
 import (
 	"image"
+	"slices"
 )
 
 // Everything here works on small pictures, all of one size, that the network sees.
 
 // Pictures are compared in square blocks: single pixels are noise.
-const blockSide = 16
+const (
+	blockSide = 16
+	cellSide  = 4 // divides blockSide
+)
 
 // sameBlock and sameMean are the differences, of 255, up to which two pictures show the same: that of the worst block and
 // the mean of all. Camera noise and the grain of a codec stay below, the slowest movement of an outline goes over. Found on
@@ -17,35 +21,39 @@ const (
 	sameMean  = 1.2
 )
 
-// blocks is the mean absolute difference of two pictures in every block, of 255, over the three colours.
+// blocks is how much two pictures differ in every block, of 255: the mean, over the three colours, of the absolute
+// difference of small cells' means. The noise of a sensor is mostly gone from these, the movement of an outline is not.
 func blocks(a, b *image.NRGBA) []float32 {
 	w, h := a.Rect.Dx(), a.Rect.Dy()
 	bw, bh := (w+blockSide-1)/blockSide, (h+blockSide-1)/blockSide
-	sums := make([]uint32, bw*bh)
-	for y := range h {
-		p, q := a.Pix[y*a.Stride:][:4*w], b.Pix[y*b.Stride:][:4*w]
-		row := sums[y/blockSide*bw:][:bw]
-		for i := range row {
-			from, to := 4*i*blockSide, min(4*(i+1)*blockSide, 4*w)
-			var sum uint32
-			for x := from; x < to; x += 4 {
-				sum += distance(p[x], q[x]) + distance(p[x+1], q[x+1]) + distance(p[x+2], q[x+2])
+	out, count := make([]float32, bw*bh), make([]float32, bw*bh)
+	cw := (w + cellSide - 1) / cellSide
+	cells := make([][3]int32, cw)
+	for y0 := 0; y0 < h; y0 += cellSide {
+		clear(cells)
+		rows := min(cellSide, h-y0)
+		for y := y0; y < y0+rows; y++ {
+			p, q := a.Pix[y*a.Stride:][:4*w], b.Pix[y*b.Stride:][:4*w]
+			for c := range cells {
+				sum := &cells[c]
+				for x := 4 * c * cellSide; x < min(4*(c+1)*cellSide, 4*w); x += 4 {
+					sum[0] += int32(p[x]) - int32(q[x])
+					sum[1] += int32(p[x+1]) - int32(q[x+1])
+					sum[2] += int32(p[x+2]) - int32(q[x+2])
+				}
 			}
-			row[i] += sum
+		}
+		for c, sum := range cells {
+			i := y0/blockSide*bw + c*cellSide/blockSide
+			columns := min(cellSide, w-c*cellSide)
+			out[i] += float32(max(sum[0], -sum[0])+max(sum[1], -sum[1])+max(sum[2], -sum[2])) / float32(3*rows*columns)
+			count[i]++
 		}
 	}
-	out := make([]float32, len(sums))
-	for i, sum := range sums {
-		bx, by := i%bw, i/bw
-		n := (min((bx+1)*blockSide, w) - bx*blockSide) * (min((by+1)*blockSide, h) - by*blockSide)
-		out[i] = float32(sum) / float32(3*n)
+	for i := range out {
+		out[i] /= count[i]
 	}
 	return out
-}
-
-func distance(a, b uint8) uint32 {
-	d := int32(a) - int32(b)
-	return uint32(max(d, -d))
 }
 
 // same tells whether the differences of two pictures are none that matter.
@@ -99,8 +107,11 @@ func isCut(a, b *[512]int32, blocks []float32) bool {
 // Smoothing: what a new mask counts for, beside those before it.
 const (
 	stillWeight = 0.22 // where the picture does not change
-	stillBlock  = 2.0  // changes of blocks up to this are noise, of 255;
-	movedBlock  = 9.0  // from this on something moves there, and the new mask counts alone
+	stillBlock  = 1.5  // changes of blocks up to this are noise, of 255, beyond the noise that the whole picture has;
+	movedBlock  = 7.0  // so much more and something moves there: the new mask counts alone
+	quietShare  = 0.3  // share of the blocks that are taken for still, which tell how much noise there is,
+	mostNoise   = 4.0  // as far as it is believed to be noise
+	noiseSpread = 1.6  // how much more the noise of a block can be than that
 )
 
 // steady smooths the masks of a clip in time: an average that forgets fast where the picture moves and slowly where it
@@ -147,6 +158,8 @@ func (s *steady) next(mask *image.Gray, moved []float32) *image.Gray {
 // weigh is what the new mask counts for in each block. A block beside one that moves may be where it moves to.
 func weigh(moved []float32, size image.Point) []float32 {
 	bw, bh := (size.X+blockSide-1)/blockSide, (size.Y+blockSide-1)/blockSide
+	sorted := slices.Sorted(slices.Values(moved))
+	still := stillBlock + noiseSpread*min(sorted[int(quietShare*float32(len(sorted)))], mostNoise)
 	weights := make([]float32, len(moved))
 	for by := range bh {
 		for bx := range bw {
@@ -156,7 +169,7 @@ func weigh(moved []float32, size image.Point) []float32 {
 					most = max(most, moved[y*bw+x])
 				}
 			}
-			t := min(max((most-stillBlock)/(movedBlock-stillBlock), 0), 1)
+			t := min(max((most-still)/movedBlock, 0), 1)
 			weights[by*bw+bx] = stillWeight + t*(1-stillWeight)
 		}
 	}

@@ -1,0 +1,189 @@
+package video
+
+import (
+	"context"
+	"image"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"cutout/pipeline"
+)
+
+// flicker is the mean absolute change of the matte between frames, of 255, and how many of them there are, over the frames
+// of a MatteKey result between which no scene ends.
+func flicker(t testing.TB, path string, w, h int) (mean float64, mattes [][]byte) {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "mattes.gray")
+	if _, err := capture(t.Context(), needTools(t).FFmpeg, []string{
+		"-v", "error", "-nostdin", "-i", path, "-vf", "scale=out_range=full,format=gray", "-f", "rawvideo", raw,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; len(data) >= w*h; data = data[w*h:] {
+		mattes = append(mattes, data[:w*h])
+	}
+	for n := 1; n < len(mattes); n++ {
+		mean += change(mattes[n-1], mattes[n])
+	}
+	return mean / float64(max(len(mattes)-1, 1)), mattes
+}
+
+func change(a, b []byte) float64 {
+	var sum uint64
+	for i := range a {
+		d := int(a[i]) - int(b[i])
+		sum += uint64(max(d, -d))
+	}
+	return float64(sum) / float64(len(a))
+}
+
+// TestFlicker compares smoothed mattes with those of frames by themselves, on clips whose subject stands still: at least
+// half of the change between frames is gone.
+func TestFlicker(t *testing.T) {
+	long(t)
+	tl := needTools(t)
+	m := needMasker(t, pipeline.Options{})
+	for _, tc := range []struct {
+		clip string
+		from string
+	}{{"cockatoo.mp4", "0"}, {"bottle-detection.mp4", "0"}} {
+		// A second of camera work is none of a subject that stands still: the one frame is shown again and again, with noise
+		// like that of a sensor.
+		in := makeClip(t, "still.mkv", "-i", shared(t, tc.clip), "-vf",
+			"select=eq(n\\,60),loop=loop=17:size=1:start=0,setpts=N/25/TB,scale=640:-2,noise=alls=8:allf=t", "-r", "25", "-frames:v", "18", "-c:v", "ffv1", "-an")
+		var got [2]float64
+		for i, perFrame := range []bool{true, false} {
+			r, err := tl.Convert(t.Context(), m, Job{Options: Options{Format: MatteKey}, Input: in, Dir: t.TempDir(), perFrame: perFrame})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[i], _ = flicker(t, r.Path, r.Size.X, r.Size.Y)
+			t.Logf("%s: smoothed: %v: %.3f of 255 a frame, %d of %d frames seen", tc.clip, !perFrame, got[i], r.Stats.Looked, r.Frames)
+		}
+		if got[1] > got[0]/2 {
+			t.Errorf("%s: %.3f is more than half of %.3f", tc.clip, got[1], got[0])
+		}
+	}
+}
+
+// TestCutsDoNotTrail joins two clips: right after the cut the matte is the one that the second clip has by itself.
+func TestCutsDoNotTrail(t *testing.T) {
+	t.Parallel()
+	tl := needTools(t)
+	joined := makeClip(t, "joined.mkv",
+		"-f", "lavfi", "-i", "color=c=0x2040c0:s=160x120:r=25:d=1,drawbox=x=10:y=10:w=60:h=60:c=0xf08020:t=fill",
+		"-f", "lavfi", "-i", "color=c=0x103010:s=160x120:r=25:d=1,drawbox=x=90:y=50:w=60:h=60:c=0xff9040:t=fill",
+		"-filter_complex", "[0][1]concat=n=2", "-c:v", "ffv1")
+	r, err := tl.Convert(t.Context(), &lowRes{}, Job{Options: Options{Format: MatteKey}, Input: joined, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Stats.Cuts != 1 {
+		t.Errorf("%d cuts", r.Stats.Cuts)
+	}
+	if r.Stats.Looked > 4 {
+		t.Errorf("%d of %d frames that are the same were seen", r.Stats.Looked, r.Frames)
+	}
+	m := still(t, r.Path, 25)
+	if v := m.NRGBAAt(40, 30).R; v > 20 {
+		t.Errorf("after the cut there is %d left of what was before", v)
+	}
+	if v := m.NRGBAAt(120, 80).R; v < 235 {
+		t.Errorf("after the cut the subject is at %d", v)
+	}
+}
+
+// lowRes is a disc whose mask is the smoothed one, enlarged.
+type lowRes struct{ disc }
+
+func (*lowRes) Matte(_ context.Context, frame *image.NRGBA, mask *image.Gray) (*image.Gray, error) {
+	out := image.NewGray(frame.Rect)
+	for y := range frame.Rect.Dy() {
+		for x := range frame.Rect.Dx() {
+			out.Pix[y*out.Stride+x] = mask.Pix[y*mask.Rect.Dy()/frame.Rect.Dy()*mask.Stride+x*mask.Rect.Dx()/frame.Rect.Dx()]
+		}
+	}
+	return out, nil
+}
+
+// TestSteady smooths masks that flicker over a picture that does not, and follows what moves.
+func TestSteady(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	size := image.Rect(0, 0, 96, 80)
+	quiet, moving := make([]float32, 6*5), make([]float32, 6*5)
+	for i := range moving {
+		moving[i] = 40
+	}
+	var s steady
+	var last *image.Gray
+	var before, after float64
+	var previous *image.Gray
+	for n := range 60 {
+		m := image.NewGray(size)
+		for i := range m.Pix {
+			m.Pix[i] = uint8(128 + r.IntN(81) - 40)
+		}
+		moved := quiet
+		if n == 0 {
+			moved = nil
+		}
+		out := s.next(m, moved)
+		if n == 0 && change(out.Pix, m.Pix) != 0 {
+			t.Error("the first mask of a scene is changed")
+		}
+		if n > 20 {
+			before += change(previous.Pix, m.Pix)
+			after += change(last.Pix, out.Pix)
+		}
+		last, previous = out, m
+	}
+	if after > before/4 {
+		t.Errorf("the mask still changes by %.1f instead of %.1f", after, before)
+	}
+	m := image.NewGray(size)
+	if out := s.next(m, moving); change(out.Pix, m.Pix) > 0 {
+		t.Error("a mask trails behind what moves")
+	}
+}
+
+// FuzzSteady smooths masks of any size, with differences of pictures of that size.
+func FuzzSteady(f *testing.F) {
+	f.Add(uint8(1), uint8(1), uint64(1))
+	f.Add(uint8(17), uint8(16), uint64(2))
+	f.Fuzz(func(t *testing.T, w, h uint8, seed uint64) {
+		if w == 0 || h == 0 {
+			return
+		}
+		r := rand.New(rand.NewPCG(seed, 0))
+		picture := func() *image.NRGBA {
+			m := image.NewNRGBA(image.Rect(0, 0, int(w), int(h)))
+			for i := range m.Pix {
+				m.Pix[i] = uint8(r.Uint32())
+			}
+			return m
+		}
+		a, b := picture(), picture()
+		differ := blocks(a, b)
+		if !same(blocks(a, a)) {
+			t.Error("a picture is not the same as itself")
+		}
+		isCut(histogram(a), histogram(b), differ)
+		var s steady
+		for _, moved := range [][]float32{nil, differ, differ} {
+			mask := image.NewGray(a.Rect)
+			for i := range mask.Pix {
+				mask.Pix[i] = uint8(r.Uint32())
+			}
+			if out := s.next(mask, moved); len(out.Pix) != len(mask.Pix) {
+				t.Errorf("%d of %d values", len(out.Pix), len(mask.Pix))
+			}
+		}
+	})
+}
