@@ -229,8 +229,8 @@ function addFile(file) {
   const view = $("[data-view]", card);
   const item = { file, card, view, results: new Map(), state: "queued", source: URL.createObjectURL(file) };
   items.push(item);
-  $("h3", card).textContent = file.name;
-  $("h3", card).title = file.name;
+  $("h2", card).textContent = file.name;
+  $("h2", card).title = file.name;
   const slider = $(".reveal input", card);
   slider.setAttribute("aria-label", `How much of ${file.name} is shown before its result`);
   view.setAttribute("aria-label", `${file.name}. Plus and minus zoom, the arrow keys move the picture.`);
