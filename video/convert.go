@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -104,7 +105,7 @@ type frame struct {
 	small   *image.NRGBA
 	moved   []float32    // by how much each block has changed; nil: a scene begins
 	same    bool         // as the last one that the network has seen
-	mask    *image.Gray  // of the small picture
+	mask    *image.Gray  // of the small picture, then of the frame
 	under   *image.NRGBA // what lies below, of a clip
 	skip    bool         // only there to remember from
 	out     []byte
@@ -298,7 +299,13 @@ func (c *conversion) frames(ctx context.Context) error {
 		defer close(steadied)
 		return c.steady(ctx, seen, steadied)
 	})
-	ready := ordered(ctx, g, steadied, workers, func(f *frame) error { return c.compose(ctx, f) })
+	matted := ordered(ctx, g, steadied, workers, func(f *frame) error { return c.matte(ctx, f) })
+	final := make(chan *frame)
+	g.Go(func() error {
+		defer close(final)
+		return c.steadyFrames(ctx, matted, final)
+	})
+	ready := ordered(ctx, g, final, workers, c.compose)
 	g.Go(func() error { return c.write(ctx, ready, pool) })
 	err = g.Wait()
 	if err != nil {
@@ -404,7 +411,7 @@ func (c *conversion) judge(ctx context.Context, in <-chan *frame, out chan<- *fr
 
 // steady smooths the masks in time.
 func (c *conversion) steady(ctx context.Context, in <-chan *frame, out chan<- *frame) error {
-	var s steady
+	s := steady{grid: c.m.Grid()}
 	var last *image.Gray
 	for f := range in {
 		start := time.Now()
@@ -413,7 +420,8 @@ func (c *conversion) steady(ctx context.Context, in <-chan *frame, out chan<- *f
 		}
 		last = f.mask
 		if !c.perFrame {
-			f.mask = s.next(f.mask, f.moved)
+			f.mask = &image.Gray{Pix: slices.Clone(last.Pix), Stride: last.Stride, Rect: last.Rect}
+			s.next(f.mask, f.moved)
 		}
 		f.small = nil
 		c.spent.steady.add(time.Since(start))
@@ -424,23 +432,40 @@ func (c *conversion) steady(ctx context.Context, in <-chan *frame, out chan<- *f
 	return ctx.Err()
 }
 
+// matte brings a mask to its frame.
+func (c *conversion) matte(ctx context.Context, f *frame) (err error) {
+	defer elapsed(&c.spent.matte, time.Now())
+	f.mask, err = c.m.Matte(ctx, f.picture, f.mask)
+	return err
+}
+
+// steadyFrames smooths what became of the masks: noise in a frame moves the edges that were found in it.
+func (c *conversion) steadyFrames(ctx context.Context, in <-chan *frame, out chan<- *frame) error {
+	s := steady{grid: c.m.Grid()}
+	for f := range in {
+		start := time.Now()
+		if !c.perFrame {
+			s.next(f.mask, f.moved)
+		}
+		c.spent.steady.add(time.Since(start))
+		if err := send(ctx, out, f); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
 // compose makes a frame of the result.
-func (c *conversion) compose(ctx context.Context, f *frame) error {
+func (c *conversion) compose(f *frame) error {
 	if f.skip {
 		return nil
 	}
-	start := time.Now()
-	mask, err := c.m.Matte(ctx, f.picture, f.mask)
-	if err != nil {
-		return err
-	}
-	c.spent.matte.add(time.Since(start))
 	defer elapsed(&c.spent.compose, time.Now())
 	below := c.ground
 	if f.under != nil {
 		below.picture = f.under
 	}
-	f.out = compose(f.picture, mask, c.spec.content, below)
+	f.out = compose(f.picture, f.mask, c.spec.content, below)
 	return nil
 }
 

@@ -114,45 +114,74 @@ const (
 	noiseSpread = 1.6  // how much more the noise of a block can be than that
 )
 
-// steady smooths the masks of a clip in time: an average that forgets fast where the picture moves and slowly where it
-// stands still, which is where flicker shows. It starts anew after a cut. The zero value is ready.
+// steady smooths masks in time: an average that forgets fast where the picture moves and slowly where it stands still, which
+// is where flicker shows. It starts anew after a cut.
 type steady struct {
+	grid image.Point // size of the pictures that are compared
 	mask []float32
 	size image.Point
+	cols []place
 }
 
-// next takes a mask, and how much each block of its picture differs from the picture before, nil where a scene begins.
-// It returns a mask of its own.
-func (s *steady) next(mask *image.Gray, moved []float32) *image.Gray {
-	size := mask.Rect.Size()
-	out := image.NewGray(mask.Rect)
-	if moved == nil || s.size != size {
-		s.size, s.mask = size, make([]float32, size.X*size.Y)
-		for i, v := range mask.Pix {
-			s.mask[i] = float32(v)
-		}
-		copy(out.Pix, mask.Pix)
-		return out
-	}
-	weights := weigh(moved, size)
-	bw := (size.X + blockSide - 1) / blockSide
-	bh := (size.Y + blockSide - 1) / blockSide
-	line := make([]float32, bw)
-	for y := range size.Y {
-		// Between the middles of the blocks weights are interpolated: steps would show.
-		ya, yb, t := between(y, bh)
-		for i := range line {
-			line[i] = weights[ya*bw+i] + t*(weights[yb*bw+i]-weights[ya*bw+i])
-		}
-		row, old, dst := mask.Pix[y*mask.Stride:], s.mask[y*size.X:][:size.X], out.Pix[y*out.Stride:]
-		for x := range old {
-			xa, xb, u := between(x, bw)
-			w := line[xa] + u*(line[xb]-line[xa])
-			old[x] += w * (float32(row[x]) - old[x])
-			dst[x] = uint8(old[x] + 0.5)
+// place is the two blocks whose middles a row or column lies between, and how far it is from the first of them.
+type place struct {
+	a, b int
+	t    float32
+}
+
+// places are those of n rows or columns, on a grid of so many.
+func places(n, grid int) []place {
+	blocks := (grid + blockSide - 1) / blockSide
+	out := make([]place, n)
+	for i := range out {
+		at := (float32(i)+0.5)*float32(grid)/(float32(n)*blockSide) - 0.5
+		switch a := int(at); {
+		case at < 0:
+		case a >= blocks-1:
+			out[i] = place{blocks - 1, blocks - 1, 0}
+		default:
+			out[i] = place{a, a + 1, at - float32(a)}
 		}
 	}
 	return out
+}
+
+// next takes a mask, of any size but the same for a scene, and how much each block of its picture differs from the picture
+// before, nil where a scene begins. It changes the mask.
+func (s *steady) next(mask *image.Gray, moved []float32) {
+	size := mask.Rect.Size()
+	if moved == nil || s.size != size {
+		if s.size != size {
+			s.size, s.mask, s.cols = size, make([]float32, size.X*size.Y), places(size.X, s.grid.X)
+		}
+		for i, v := range mask.Pix {
+			s.mask[i] = float32(v)
+		}
+		return
+	}
+	weights := weigh(moved, s.grid)
+	rows := places(size.Y, s.grid.Y)
+	bw := (s.grid.X + blockSide - 1) / blockSide
+	line := make([]float32, bw)
+	for y, r := range rows {
+		// Between the middles of the blocks weights are interpolated: steps would show.
+		for i := range line {
+			line[i] = weights[r.a*bw+i] + r.t*(weights[r.b*bw+i]-weights[r.a*bw+i])
+		}
+		row, old := mask.Pix[y*mask.Stride:][:size.X], s.mask[y*size.X:][:size.X]
+		for x, v := range row {
+			d := float32(v) - old[x]
+			if d == 0 {
+				continue
+			}
+			c := &s.cols[x]
+			old[x] += d * (line[c.a] + c.t*(line[c.b]-line[c.a]))
+			if d > -0.5 && d < 0.5 {
+				old[x] = float32(v) // near enough to be there
+			}
+			row[x] = uint8(old[x] + 0.5)
+		}
+	}
 }
 
 // weigh is what the new mask counts for in each block. A block beside one that moves may be where it moves to.
@@ -174,17 +203,4 @@ func weigh(moved []float32, size image.Point) []float32 {
 		}
 	}
 	return weights
-}
-
-// between is the two blocks whose middles a pixel lies between, and how far it is from the first of them.
-func between(x, n int) (a, b int, t float32) {
-	at := (float32(x)+0.5)/blockSide - 0.5
-	a = int(at)
-	if at < 0 {
-		return 0, 0, 0
-	}
-	if a >= n-1 {
-		return n - 1, n - 1, 0
-	}
-	return a, a + 1, at - float32(a)
 }
