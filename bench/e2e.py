@@ -192,7 +192,9 @@ def main():
     servers = []
     try:
         port = free_port()
-        ours = Server("cutout", [args.cutout, "serve", "--addr", f"127.0.0.1:{port}", "--data-dir", os.path.join(home, "data")],
+        # rembg lets everybody wait for ever; on a busy machine our default of 10 s would refuse some.
+        ours = Server("cutout", [args.cutout, "serve", "--addr", f"127.0.0.1:{port}", "--data-dir", os.path.join(home, "data"),
+                                 "--queue", str(8 * args.clients), "--queue-wait", "100s"],
                       port, "/readyz", env, log)
         servers.append(ours)
         port = free_port()

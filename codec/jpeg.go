@@ -494,7 +494,8 @@ func (j *jpegDecoder) decodeSequential(ctx context.Context) (image.Image, error)
 	defer close(quit)
 	go func() {
 		defer close(full)
-		defer func() { _ = recover() }() // what else is damaged must not end the process; the painter sees that bands are missing
+		// A panic here, of which none is known, would end the process. The painter sees that bands are missing.
+		defer func() { _ = recover() }()
 		j.readBands(ctx, free, full, quit)
 	}()
 	p := j.newPainter()
