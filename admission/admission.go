@@ -133,6 +133,7 @@ type waiter struct {
 type Demand struct {
 	Work   float64 // in units of the caller's own; 0: like the others
 	Memory int64   // bytes
+	Brief  bool    // of work in the background: so short that waiting for its end harms nobody
 }
 
 // New builds a controller.
@@ -365,14 +366,14 @@ func (c *Controller) grant(now time.Time) {
 // next is the class whose turn it is.
 func (c *Controller) next() (Class, bool) {
 	others, jobs := len(c.queues[Interactive]) > 0, len(c.queues[Background]) > 0
-	if jobs { // one slot is kept for those who wait for an answer, where there is more than one
+	if jobs { // one slot is kept for those who wait for an answer, where there is more than one and what holds it takes long
 		held := 0
 		for l := range c.running {
 			if l.class == Background {
 				held++
 			}
 		}
-		jobs = held < max(1, c.cfg.Slots-1)
+		jobs = held < max(1, c.cfg.Slots-1) || c.queues[Background][0].demand.Brief
 	}
 	switch {
 	case jobs && (!others || c.passed >= backgroundShare):

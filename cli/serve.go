@@ -33,6 +33,7 @@ type ServeCmd struct {
 	Fetch         config.Fetch    `embed:""`
 	Jobs          config.Jobs     `embed:""`
 	Webhooks      config.Webhooks `embed:"" prefix:"webhook-"`
+	Video         config.Video    `embed:""`
 
 	BackgroundRemoverAI config.BackgroundRemoverAI `embed:"" prefix:"backgroundremoverai-"`
 	Ximilar             config.Ximilar             `embed:"" prefix:"ximilar-"`
@@ -48,7 +49,7 @@ type ServeCmd struct {
 func (c *ServeCmd) validate() error {
 	return errors.Join(c.Server.Validate(), c.Access.Validate(), c.API4AI.Validate("api4ai-"), c.RemoveBG.Validate("removebg-"),
 		c.APISphere.Validate("apisphere-"), c.Rembg.Validate("rembg-"), c.PhotoRoom.Validate("photoroom-"), c.Fetch.Validate(),
-		c.BackgroundRemoverAI.Validate("backgroundremoverai-"), c.Ximilar.Validate("ximilar-"), c.Jobs.Validate(), c.Webhooks.Validate(),
+		c.BackgroundRemoverAI.Validate("backgroundremoverai-"), c.Ximilar.Validate("ximilar-"), c.Jobs.Validate(), c.Webhooks.Validate(), c.Video.Validate(),
 		c.Admission.Validate(), c.Models.Validate(), c.Cache.Validate(), c.TLS.Validate(), c.Inference.Validate())
 }
 
@@ -123,13 +124,18 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 			return errors.Join(err, l.Close())
 		}
 	}
+	clips, err := openVideo(ctx, c.Video, service, engine.Frames, fetcher, recorder, log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
 	server, err = handlers.New(handlers.Config{
 		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
 		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: processor, Fetcher: fetcher,
-		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, Webhooks: hooks, PublicURL: c.Jobs.PublicURL,
+		BackgroundRemoverAI: c.BackgroundRemoverAI, Ximilar: c.Ximilar, Jobs: service, Webhooks: hooks, Video: clips, PublicURL: c.Jobs.PublicURL,
 		Metrics: recorder, Log: log, Tracer: tracer, Admission: engine.admission, Engine: engine.describe(c.Inference), Checks: []handlers.Check{
 			{Name: "model", Run: engine.check},
 			{Name: "jobs", Run: service.Healthy, Optional: c.Jobs.NATSURL == ""},
+			{Name: "video", Run: func(context.Context) error { return clips.Missing }, Optional: true},
 		},
 	})
 	if err != nil {

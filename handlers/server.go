@@ -52,9 +52,10 @@ type Config struct {
 
 	BackgroundRemoverAI config.BackgroundRemoverAI
 	Ximilar             config.Ximilar
-	Jobs                *jobs.Service  // nil: the dialects that need it are not served
-	Webhooks            *webhook.Hooks // nil: nobody is called back
-	PublicURL           string         // under which clients reach the server; empty: each request tells
+	Jobs                *jobs.Service              // nil: the dialects that need it are not served
+	Webhooks            *webhook.Hooks             // nil: nobody is called back
+	Video               *backgroundremoverai.Video // nil: clips are refused
+	PublicURL           string                     // under which clients reach the server; empty: each request tells
 
 	Version   string // of the API, as vX.Y.Z
 	OpenAPI   []byte // the contract, as YAML
@@ -137,7 +138,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Jobs != nil {
 		s.routes = slices.Concat(s.routes,
 			files.Routes(),
-			backgroundremoverai.New(cfg.BackgroundRemoverAI, cfg.Jobs, cfg.Webhooks).Routes(),
+			backgroundremoverai.New(cfg.BackgroundRemoverAI, cfg.Jobs, cfg.Webhooks).WithVideo(cfg.Video).Routes(),
 			ximilar.New(cfg.Ximilar, cfg.Jobs, files, cfg.Webhooks, cfg.Processor, cfg.Fetcher).Routes(),
 		)
 	}

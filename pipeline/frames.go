@@ -47,7 +47,7 @@ func (f *Frames) Grid() image.Point {
 
 // enter waits until this call may compute, beside the requests for single pictures.
 func (f *Frames) enter(ctx context.Context) (leave func(), err error) {
-	lease, err := f.p.cfg.Admission.Enter(ctx, admission.Demand{Work: frameWork})
+	lease, err := f.p.cfg.Admission.Enter(ctx, admission.Demand{Work: frameWork, Brief: true})
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"cutout/admission"
 	"cutout/config"
 	"cutout/handlers/dialect"
 	"cutout/jobs"
@@ -126,7 +127,7 @@ func (w *videoWorker) one(ctx context.Context, t *jobs.Task, o options, masker v
 			t.Rate(p.Rate)
 		}
 	}
-	result, err := w.tools.Convert(ctx, masker, job)
+	result, err := w.tools.Convert(admission.InBackground(ctx), masker, job)
 	if err != nil {
 		message := explainVideo(err)
 		if _, ok := errors.AsType[*video.BackgroundError](err); ok || message == "" || ctx.Err() != nil {
