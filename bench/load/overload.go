@@ -24,16 +24,20 @@ type shot struct {
 
 func (s shot) ended() time.Time { return s.sent.Add(s.took) }
 
-// gun sends the same request over and over.
+// gun sends the same picture over and over.
 type gun struct {
-	c           *child
-	contentType string
-	body        []byte
+	c       *child
+	photo   []byte
+	quality string
 }
 
 func (g gun) fire(ctx context.Context) shot {
+	contentType, body, err := form("image", fresh(g.photo), "quality", g.quality)
+	if err != nil {
+		return shot{err: err}
+	}
 	s := shot{sent: time.Now()}
-	s.code, _, s.err = g.c.do(ctx, http.MethodPost, path, g.contentType, g.body)
+	s.code, _, s.err = g.c.do(ctx, http.MethodPost, path, contentType, body)
 	s.took = time.Since(s.sent)
 	return s
 }
@@ -143,10 +147,7 @@ func overload(ctx context.Context, s settings, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = c.stop() }()
-	g := gun{c: c}
-	if g.contentType, g.body, err = form("image", photo, "quality", s.quality); err != nil {
-		return err
-	}
+	g := gun{c: c, photo: photo, quality: s.quality}
 	for range warmUps {
 		if got := g.fire(ctx); got.code != http.StatusOK {
 			return fmt.Errorf("warming up: status %d, %w", got.code, got.err)

@@ -34,6 +34,7 @@ type visit struct {
 const (
 	soakClients = 3
 	leastWarm   = time.Minute
+	repeated    = 10              // one picture in so many is one that the server has seen
 	settle      = 3 * time.Second // until what is left over has ended
 	soakSample  = 2 * time.Second
 	leakShare   = 1.10
@@ -288,7 +289,11 @@ func (t *tally) drive(ctx context.Context, c *child, mix []visit, photos [][]byt
 				at := random.IntN(total)
 				for _, v := range mix {
 					if at -= v.weight; at < 0 {
-						status, err := v.do(ctx, c, photos[random.IntN(len(photos))])
+						photo := photos[random.IntN(len(photos))]
+						if random.IntN(repeated) > 0 {
+							photo = fresh(photo)
+						}
+						status, err := v.do(ctx, c, photo)
 						t.count(ctx, v, status, err)
 						break
 					}
