@@ -41,6 +41,7 @@ type jpegDecoder struct {
 	tables      [4]bool // of quant, those that are there
 	adobe       int     // transform of the Adobe segment, -1 where there is none
 	data        []byte  // what comes next in the file
+	buf         []byte  // of a scan that is done with
 	scan        scan
 	pool        *Pool
 }
@@ -522,8 +523,11 @@ type intervals struct {
 	marker    byte
 }
 
-func newIntervals(data []byte, restart int) *intervals {
-	r := &intervals{data: data, restart: restart, left: restart, marker: 0xd0}
+func (j *jpegDecoder) newIntervals() *intervals {
+	if j.restart == 0 && j.buf == nil {
+		j.buf = make([]byte, 0, len(j.data)+entropyPadding)
+	}
+	r := &intervals{data: j.data, buf: j.buf, restart: j.restart, left: j.restart, marker: 0xd0}
 	r.next()
 	return r
 }
@@ -555,7 +559,7 @@ func (r *intervals) mcu() error {
 
 // readBands reads the scan, band by band. It ends after a band with an error, or when quit is closed.
 func (j *jpegDecoder) readBands(ctx context.Context, free <-chan *band, full chan<- *band, quit <-chan struct{}) {
-	r := newIntervals(j.data, j.restart)
+	r := j.newIntervals()
 	for y := range j.mcus.Y {
 		var b *band
 		select {

@@ -57,7 +57,8 @@ func (j *jpegDecoder) decodeProgressive(ctx context.Context) (image.Image, error
 
 // readProgressive reads one scan. rest begins with the marker after it.
 func (j *jpegDecoder) readProgressive(ctx context.Context, bands []*band) (rest []byte, err error) {
-	r := progressiveReader{intervals: newIntervals(j.data, j.restart), scan: j.scan}
+	r := progressiveReader{intervals: j.newIntervals(), scan: j.scan}
+	defer func() { j.buf = r.buf }()
 	if len(j.scan.components) > 1 { // then these are first coefficients, MCU by MCU
 		for _, b := range bands {
 			if err := ctx.Err(); err != nil {
