@@ -41,6 +41,19 @@ const (
 	queuePerSlot = 4
 )
 
+// collectorPercent is how much may be added to what is in use before the collector runs, unless GOGC says otherwise.
+// Nearly all that is in use are pixels and weights, which it need not look through: running twice as often as usual
+// costs next to nothing and saves a third of the memory.
+const collectorPercent = 50
+
+// tuneCollector makes the collector run more often.
+func tuneCollector() {
+	const usual = 100
+	if set := debug.SetGCPercent(collectorPercent); set != usual {
+		debug.SetGCPercent(set) // GOGC, which the runtime has read
+	}
+}
+
 // limitMemory tells the runtime how much memory there is and returns it: the setting, else GOMEMLIMIT, else a share of
 // what the control group or the machine has. 0 is returned where nothing is known.
 func limitMemory(setting config.Bytes, log *slog.Logger) int64 {

@@ -75,6 +75,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	tuneCollector()
 	memory := limitMemory(c.Admission.Memory, log)
 	c.boundPixels(memory, log)
 	tracer, err := openTracer(ctx, p.Version, log)

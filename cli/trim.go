@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -32,6 +33,7 @@ func trim(ctx context.Context, gate *admission.Controller) {
 		}
 		if idle++; idle >= trimAfter && gate.Admitted() != trimmed {
 			trimmed = gate.Admitted()
+			runtime.GC() // what lies in pools is let go only by the second collection
 			debug.FreeOSMemory()
 		}
 	}
