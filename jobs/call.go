@@ -126,7 +126,7 @@ func (s *Service) StartCalls(workers int, d Deliver) error {
 // deliver makes one attempt at a call.
 func (s *Service) deliver(d Deliver, m jetstream.Msg) {
 	id := m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:]
-	log := s.cfg.Log.With("call", id)
+	log := s.cfg.Log.With("call", hint(id))
 	ctx := context.WithoutCancel(s.fetching)
 	r, revision, err := s.loadCall(ctx, id)
 	var c Call
@@ -277,7 +277,7 @@ func (s *Service) updateCall(ctx context.Context, r callRecord, revision uint64)
 func (s *Service) settleCall(ctx context.Context, r callRecord) {
 	if r.Job != "" {
 		if _, err := s.change(ctx, r.Job, func(j *record) error { j.Told = true; return nil }); err != nil && !errors.Is(err, ErrNotFound) {
-			s.cfg.Log.Warn("job store: it is not noted that a job's end was told", "job", r.Job, "error", err.Error())
+			s.cfg.Log.Warn("job store: it is not noted that a job's end was told", "job", hint(r.Job), "error", err.Error())
 		}
 	}
 	s.dropCall(ctx, r)

@@ -87,7 +87,7 @@ func (s *Service) work(q *queue, run func(jetstream.Msg)) {
 // run does one job.
 func (s *Service) run(q *queue, h Handler, m jetstream.Msg) {
 	id := m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:]
-	log := s.cfg.Log.With("job", id, "kind", q.kind)
+	log := s.cfg.Log.With("job", hint(id), "kind", q.kind)
 	t, err := s.begin(q, id, log)
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, errEnded):
@@ -190,7 +190,7 @@ func (s *Service) begin(q *queue, id string, log *slog.Logger) (*Task, error) {
 
 // settle writes down how an attempt ended.
 func (s *Service) settle(t *Task, m jetstream.Msg, err, cause error) {
-	log := s.cfg.Log.With("job", t.id, "kind", t.kind, "attempt", t.attempt)
+	log := s.cfg.Log.With("job", hint(t.id), "kind", t.kind, "attempt", t.attempt)
 	defer t.sweep()
 	ctx := context.WithoutCancel(s.fetching)
 	if errors.Is(cause, ErrLeaseLost) {
