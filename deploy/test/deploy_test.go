@@ -215,7 +215,7 @@ var full = []string{
 	"networkPolicy.from=[{namespaceSelector: {}}]", "networkPolicy.extraEgress=[{to: [{ipBlock: {cidr: 192.0.2.1/32}}]}]",
 	"podAnnotations={a: b}", "podLabels={team: pictures}", "nodeSelector={kubernetes.io/arch: arm64}", "imagePullSecrets=[{name: pull}]",
 	"tolerations=[{operator: Exists}]", "priorityClassName=high", "extraEnv=[{name: OTEL_EXPORTER_OTLP_ENDPOINT, value: 'http://otel:4318'}]",
-	"service.annotations={a: b}", "serviceAccount.annotations={a: b}",
+	"tls.secret=pod-tls", "service.annotations={a: b}", "serviceAccount.annotations={a: b}",
 }
 
 func TestLint(t *testing.T) {
@@ -376,6 +376,9 @@ func TestRenderedValues(t *testing.T) {
 	if groups, ok := all.other["PrometheusRule"]["spec"].(map[string]any)["groups"].([]any); !ok || len(groups) == 0 {
 		t.Errorf("rules %v", all.other["PrometheusRule"])
 	}
+	if probe := all.deployment.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet; probe.Scheme != corev1.URISchemeHTTPS {
+		t.Errorf("readiness is asked for with %s", probe.Scheme)
+	}
 	if grace, drain := *all.deployment.Spec.Template.Spec.TerminationGracePeriodSeconds, int64(5+30+30); grace <= drain {
 		t.Errorf("killed after %d seconds, %d are needed", grace, drain)
 	}
@@ -532,6 +535,9 @@ var byHand = map[string][]string{
 	"cutout_admission_refused_total":   {"class", "reason"},
 	"cutout_video_frames_total":        {"format"},
 	"cutout_video_frames_looked_total": {"format"},
+	"cutout_video_clips_total":         {"format", "outcome"},
+	"cutout_model_loads_total":         {"model"},
+	"cutout_model_unloads_total":       {"model"},
 }
 
 func TestQueriesAskForWhatThereIs(t *testing.T) {
