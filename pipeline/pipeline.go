@@ -193,7 +193,8 @@ func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, er
 	}
 	done = true
 	p.pictures.Put(j.decoded) // the result holds encoded pictures alone
-	return &j.result, nil
+	result := j.result // a pointer into the job would keep its pictures for as long as somebody keeps the result
+	return &result, nil
 }
 
 // complete fills in defaults and refuses what is not known.
