@@ -23,7 +23,7 @@ func (l *loader) describe(c config.Inference) func() handlers.Engine {
 		}
 		for _, known := range weights.Catalogue() {
 			e.Models = append(e.Models, handlers.Model{
-				Name: known.Name, Installed: installed(known, c.WeightsDir), Active: known.Name == e.Model, Bytes: known.Size,
+				Name: known.Name, Installed: installed(known, weightsDir(c.WeightsDir)), Active: known.Name == e.Model, Bytes: known.Size,
 				Licence: known.Licence, Source: known.Source,
 			})
 		}
