@@ -263,10 +263,87 @@ def backgroundremoverai(language):
     passed(name + ", curl", right(requests.get(base + "/" + result["url"]).content, quality="balanced"))
 
 
+def clip(path):
+    """What ffprobe says of a result with alpha: the samples name no format."""
+    out = json.loads(run(["ffprobe", "-v", "error", "-of", "json", "-show_entries", "stream=codec_name,pix_fmt,nb_frames", path]))
+    picture = next(s for s in out["streams"] if "pix_fmt" in s)
+    assert picture["codec_name"] == "prores" and picture["pix_fmt"].startswith("yuva444p") and picture["nb_frames"] == "5", out
+    assert any(s["codec_name"] == "aac" for s in out["streams"]), out
+    return "ProRes with alpha, 5 frames, sound"
+
+
+def backgroundremoverai_video(language):
+    text = page(f"backgroundremoverai.{language}.txt")
+    if text is None:
+        return
+    name = f"BackgroundRemoverAI, video, {language}"
+    if not shutil.which("ffmpeg") or not shutil.which("ffprobe"):
+        skip(name, "there is no ffmpeg")
+        return
+    if not os.path.exists("video.mp4"):
+        run(["ffmpeg", "-v", "error", "-nostdin", "-loop", "1", "-i", "image.jpeg", "-f", "lavfi", "-i", "sine", "-t", "1", "-r", "5", "-vf", "scale=128:128",
+             "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "video.mp4"])
+    start = text.index("video-backgroundremover")
+    start = text.rindex("import requests", 0, start)
+    python = between(text, "import requests", "\nget_results(resp)\n", start)
+    php = between(text, "<?php", "\n?>", start)
+    javascript = between(text, "const request = require", "\nconvertFiles(file_list);", start)
+    curls = commands(text[start:])[:2]
+    for sample in (python, php, javascript, curls[0]):
+        assert "video-backgroundremover" in sample, sample
+
+    folder = os.path.join(work, "video-python-" + language)
+    os.makedirs(os.path.join(folder, "testfiles"))
+    shutil.copy("video.mp4", os.path.join(folder, "testfiles"))
+    sample = replaced(python, {'api_domain = "api.backgroundremoverai.com"': f'api_domain = "{host}"', 'port = "https"': 'port = "http"'})
+    run([sys.executable, "-c", sample], cwd=folder)
+    # The sample looks for "finished" where it has it, and downloads in the call that sees it.
+    passed(name + ", Python", clip(os.path.join(folder, "video_processed.mov")))
+
+    if shutil.which("php") and "curl" in run(["php", "-m"]).split():
+        folder = os.path.join(work, "video-php-" + language)
+        os.makedirs(folder)
+        sample = replaced(php, {
+            "https://api.backgroundremoverai.com": base, "/path/to/files/blah.mp4": work + "/video.mp4", "/path/to/result/files": folder,
+        })
+        with open(os.path.join(folder, "sample.php"), "w", encoding="utf-8") as f:
+            f.write(sample)
+        run(["php", os.path.join(folder, "sample.php")])
+        passed(name + ", PHP", clip(os.path.join(folder, "video_processed.mov")))
+    else:
+        skip(name + ", PHP", "there is no php with curl")
+
+    if shutil.which("node") and os.path.exists("node_modules/request"):
+        sample = replaced(javascript, {"https://api.backgroundremoverai.com": base, "/testfiles/blah.mp4": work + "/video.mp4"})
+        with open("sample.js", "w", encoding="utf-8") as f:
+            f.write(sample)
+        out = run(["node", "sample.js"])
+        assert "finished: true" in out and "video_processed.mov" in out, out
+        path = re.search(r"url: '([^']+)'", out).group(1)
+        with open("node.mov", "wb") as f:
+            f.write(requests.get(base + path).content)
+        passed(name + ", JavaScript", clip("node.mov"))
+    else:
+        skip(name + ", JavaScript", "there is no node with the package request")
+
+    convert, poll = (replaced(c, {"https://api.backgroundremoverai.com": base}) for c in curls)
+    uuid = json.loads(run(["sh", "-c", convert]))["uuid"]
+    for _ in range(600):
+        out = json.loads(run(["sh", "-c", poll.replace("conversion_uuid", uuid)]))
+        if out["finished"]:
+            break
+        time.sleep(0.5)
+    [result] = out["files"]
+    with open("curl.mov", "wb") as f:
+        f.write(requests.get(base + result["url"]).content)
+    passed(name + ", curl", clip("curl.mov"))
+
+
 api4ai()
 apisphere()
 ximilar()
 ximilar_client()
 for language in ("de", "es"):
     backgroundremoverai(language)
+    backgroundremoverai_video(language)
 print(f"{len(ran)} samples ran to the end, {len(skipped)} were skipped")
