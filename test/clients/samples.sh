@@ -23,7 +23,7 @@ else
 	(cd "$root" && CGO_ENABLED=0 go build -tags=nodynamic -o "$work/cutout" .)
 fi
 # The keys that stand in the samples.
-for key in YOUR_API_KEY __API_TOKEN__ ...; do
+for key in YOUR_API_KEY api_key __API_TOKEN__ ...; do
 	printf 'sample %s\n' "$(printf %s "$key" | sha256sum | cut -d' ' -f1)"
 done >keys
 ./cutout serve --addr "127.0.0.1:$port" --api-keys keys --data-dir "$work/data" --fetch-allow 127.0.0.0/8 --fetch-only-allowed >log 2>&1 &
