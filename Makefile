@@ -23,7 +23,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit cluster clients conformance vet fmt lint lint-fix bench load soak quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli settings deploy-test release release-files release-check bench-e2e
+.PHONY: help build run test unit cluster clients contract conformance vet fmt lint lint-fix bench load soak quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli settings deploy-test release release-files release-check bench-e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ cluster: ## Run jobs on three NATS servers of which one is killed and one cut of
 clients: ## Run published clients and the samples of the services' pages against the program (needs their programs and registries)
 	sh test/clients/run.sh
 	sh test/clients/samples.sh
+
+contract: ## Hold the running program against openapi.yaml with schemathesis (needs python and PyPI)
+	sh test/contract/run.sh
 
 conformance: ## Run the ONNX project's own node tests against the engine (downloads them once, with python and pip)
 	sh inference/conformance/fetch.sh
