@@ -193,7 +193,7 @@ func (p *Pipeline) Run(ctx context.Context, data []byte, o Options) (*Result, er
 	}
 	done = true
 	p.pictures.Put(j.decoded) // the result holds encoded pictures alone
-	result := j.result // a pointer into the job would keep its pictures for as long as somebody keeps the result
+	result := j.result        // a pointer into the job would keep its pictures for as long as somebody keeps the result
 	return &result, nil
 }
 
