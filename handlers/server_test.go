@@ -94,7 +94,7 @@ func TestUnroutedRequests(t *testing.T) {
 		status       int
 		body, allow  string
 	}{
-		{"GET", "/", 404, `{"detail":"Not Found"}`, ""},
+		{"GET", "/nowhere", 404, `{"detail":"Not Found"}`, ""},
 		{"POST", "/v2/results", 404, `{"detail":"Not Found"}`, ""},
 		{"GET", "/v1/results", 405, `{"detail":"Method Not Allowed"}`, "POST"},
 		{"DELETE", "/v1/version", 405, `{"detail":"Method Not Allowed"}`, "GET"},
