@@ -23,7 +23,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit cluster clients contract conformance vet fmt lint lint-fix bench load soak quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli settings deploy-test release release-files release-check bench-e2e
+.PHONY: video help build run test unit cluster clients contract conformance vet fmt lint lint-fix bench load soak quality fuzz race noasm arm64 cross generate check clean bench-engine bench-cli settings deploy-test release release-files release-check bench-e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -155,6 +155,9 @@ release-check: ## Check .goreleaser.yaml with goreleaser (builds it, which takes
 bench-cli: build ## Time the terminal against rembg's on a folder of 100 photos (needs python; PHOTOS names another folder)
 	@test -x $(TOOLS)/rembg/bin/rembg || { python3 -m venv $(TOOLS)/rembg && $(TOOLS)/rembg/bin/pip install -q -r bench/requirements-rembg.txt; }
 	$(TOOLS)/rembg/bin/python bench/cli.py bin/cutout weights/u2netp.onnx --photos "$(PHOTOS)"
+
+video: ## Take every clip of DATA through every format, measure flicker (needs ffmpeg; takes an hour, CLIPS and FRAMES narrow it)
+	CUTOUT_VIDEO_TESTS=1 go test -count=1 -timeout 3h -v -run 'TestTable|TestFlicker' ./video
 
 settings: ## Write docs/settings.md from the flags
 	go test ./cli -run TestSettingsAreListed -update
