@@ -24,10 +24,10 @@ func TestPool(t *testing.T) {
 			p.Put(got)
 		}
 	}
-	for range 20 { // a picture large enough to be taken from the pool, at least now and then
+	for range 20 {
 		kept := noise(600, 500, 3)
 		p.Put(kept)
-		if m := p.picture(600, 450); m.Rect.Dx() != 600 || m.Rect.Dy() != 450 || len(m.Pix) != 4*600*450 {
+		if m := p.picture(600, 450); &m.Pix[0] != &kept.Pix[0] || m.Rect.Dx() != 600 || m.Rect.Dy() != 450 || len(m.Pix) != 4*600*450 {
 			t.Fatalf("%v of %d bytes", m.Rect, len(m.Pix))
 		}
 		if m := p.picture(10, 10); m.Opaque() || len(m.Pix) != 400 {
