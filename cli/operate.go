@@ -46,6 +46,14 @@ const (
 // costs next to nothing and saves a third of the memory.
 const collectorPercent = 50
 
+// spareProcessor lets one goroutine more run than there are cores, and returns their number. Where every core computes, a
+// refusal or a probe would wait for the runtime to take one away, some 10 ms a time; the system hands over at once.
+func spareProcessor() (cores int) {
+	cores = runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(cores + 1)
+	return cores
+}
+
 // tuneCollector makes the collector run more often.
 func tuneCollector() {
 	const usual = 100
@@ -86,18 +94,17 @@ func budget(memory int64, slots int) (compute, bodies int64) {
 }
 
 // newAdmission builds the queue before the pipeline.
-func newAdmission(c config.Admission, memory int64, observer admission.Observer) (*admission.Controller, error) {
-	slots := cmp.Or(c.Slots, runtime.GOMAXPROCS(0))
+func newAdmission(c config.Admission, cores int, memory int64, observer admission.Observer) (*admission.Controller, error) {
+	slots := cmp.Or(c.Slots, cores)
 	compute, bodies := budget(memory, slots)
 	return admission.New(admission.Config{
-		Slots: slots, Queue: cmp.Or(c.Queue, queuePerSlot*slots), Wait: c.Wait, Memory: compute, Bodies: bodies, Observer: observer,
+		Slots: slots, Cores: cores, Queue: cmp.Or(c.Queue, queuePerSlot*slots), Wait: c.Wait, Memory: compute, Bodies: bodies, Observer: observer,
 	})
 }
 
 // boundPixels lowers the limits of dialects to what there is memory for, and says so.
-func (c *ServeCmd) boundPixels(memory int64, log *slog.Logger) {
-	slots := cmp.Or(c.Admission.Slots, runtime.GOMAXPROCS(0))
-	compute, _ := budget(memory, slots)
+func (c *ServeCmd) boundPixels(cores int, memory int64, log *slog.Logger) {
+	compute, _ := budget(memory, cmp.Or(c.Admission.Slots, cores))
 	if compute == 0 {
 		return
 	}

@@ -34,14 +34,14 @@ func TestBoundPixels(t *testing.T) {
 	pictures := config.Pictures{MaxPixels: 50e6}
 	c := ServeCmd{APISphere: pictures, Rembg: pictures, PhotoRoom: pictures, Ximilar: config.Ximilar{Pictures: pictures}}
 	c.Admission.Slots = 1
-	c.boundPixels(512<<20, slog.New(slog.DiscardHandler))
+	c.boundPixels(1, 512<<20, slog.New(slog.DiscardHandler))
 	for name, got := range map[string]int64{"apisphere": c.APISphere.MaxPixels, "ximilar": c.Ximilar.MaxPixels, "removebg": c.RemoveBG.MaxPixels} {
 		if got < 1e6 || got >= 50e6 {
 			t.Errorf("%s: %d pixels in 512 MB", name, got)
 		}
 	}
 	c.APISphere.MaxPixels = 2e6
-	c.boundPixels(32<<30, slog.New(slog.DiscardHandler))
+	c.boundPixels(1, 32<<30, slog.New(slog.DiscardHandler))
 	if c.APISphere.MaxPixels != 2e6 {
 		t.Errorf("a limit that fits became %d", c.APISphere.MaxPixels)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"time"
 
 	"cutout/admission"
@@ -76,8 +78,11 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		return &usageError{err}
 	}
 	tuneCollector()
+	cores := spareProcessor()
+	defer runtime.GOMAXPROCS(cores)
+	c.Threads = cmp.Or(c.Threads, cores)
 	memory := limitMemory(c.Admission.Memory, log)
-	c.boundPixels(memory, log)
+	c.boundPixels(cores, memory, log)
 	tracer, err := openTracer(ctx, p.Version, log)
 	if err != nil {
 		return &usageError{err}
@@ -106,7 +111,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	processor := newCache(c.Cache, engine, recorder)
 	var server *handlers.Server
 	gauges := recorder.NewServer(func() metrics.ServerStats { return serverStats(engine, server) })
-	engine.admission, err = newAdmission(c.Admission, memory, admission.Observer{
+	engine.admission, err = newAdmission(c.Admission, cores, memory, admission.Observer{
 		Admitted: func(class admission.Class, wait time.Duration) { gauges.Admitted(class.String(), wait) },
 		Refused:  func(class admission.Class, reason string) { gauges.Refused(class.String(), reason) },
 	})
