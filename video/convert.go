@@ -521,6 +521,9 @@ func (c *conversion) write(ctx context.Context, in <-chan *frame, pool *pool) er
 			}
 			part.Frames++
 			c.written++
+			if c.written%c.collect() == 0 {
+				runtime.GC()
+			}
 			meter.tick()
 			done := int(c.done.Add(1))
 			if err := c.Limits.length(done, c.rate); err != nil {
@@ -556,6 +559,12 @@ func (c *conversion) write(ctx context.Context, in <-chan *frame, pool *pool) er
 	c.tell(int(c.done.Load()), meter.rate())
 	return c.Limits.output(c.stored(""))
 }
+
+// collectBytes is after how many bytes of frames the garbage of masks and mattes is collected. Left to itself the collector
+// lets the heap double first, most of which is frames that are used again.
+const collectBytes = 128 << 20
+
+func (c *conversion) collect() int { return max(collectBytes/(4*c.size.X*c.size.Y), 1) }
 
 func btoi(b bool) int {
 	if b {
@@ -715,7 +724,7 @@ type pool struct {
 }
 
 // poolBytes is what frames may take that are on their way, unless they are so large that nothing could go on beside them.
-const poolBytes = 192 << 20
+const poolBytes = 96 << 20
 
 func newPool(size image.Point) *pool {
 	workers := runtime.GOMAXPROCS(0)
