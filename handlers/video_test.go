@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -205,4 +206,68 @@ func TestVideoRefusals(t *testing.T) {
 			t.Errorf("%d %s", got.status, got.body)
 		}
 	})
+}
+
+// TestVideoGoesOn breaks a job off once a part of its result is kept. The next attempt makes the rest and no more.
+func TestVideoGoesOn(t *testing.T) {
+	tools, err := video.Find(t.Context(), "")
+	if err != nil {
+		t.Skipf("%v", err)
+	}
+	p, err := engine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config.Video{WorkDir: t.TempDir(), MaxFile: 4 << 20, MaxOutput: 64 << 20}
+	b := startJobs(t, func(c *handlers.Config, j *jobs.Config) {
+		j.Kinds = append(j.Kinds, backgroundremoverai.VideoKind)
+		c.Video = &backgroundremoverai.Video{Config: cfg, Fetcher: c.Fetcher}
+	})
+	frames := func(_ context.Context, o pipeline.Options) (*pipeline.Frames, error) { return p.Frames(o) }
+	worker := backgroundremoverai.VideoWorker(cfg, tools, frames, b.metrics.NewVideo(), slog.New(slog.DiscardHandler))
+	var kept, attempts int
+	err = b.jobs.Start(backgroundremoverai.VideoKind, 1, func(ctx context.Context, task *jobs.Task) error {
+		attempts = task.Attempt()
+		_, files := task.Saved()
+		if attempts > 1 {
+			kept = len(files)
+			return worker(ctx, task)
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			for ctx.Err() == nil {
+				if state, _ := task.Saved(); state != nil {
+					cancel()
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		return worker(ctx, task)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := b.pollVideo(b.accepted(b.quirkyPost("/v1/convert/", text("convert_to", "video-backgroundremover"), text("video_format", "mp4_with_color"),
+		file("files", "long.mp4", clipOf(t, tools, "60")))))
+	if len(st.Files) != 1 || attempts != 2 || kept == 0 {
+		t.Fatalf("%+v after %d attempts, the second of which found %d segments", st, attempts, kept)
+	}
+	path := filepath.Join(t.TempDir(), "result.mp4")
+	if err := os.WriteFile(path, []byte(b.get(st.Files[0].URL).body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.CommandContext(t.Context(), tools.FFprobe, "-v", "error", "-count_packets", "-select_streams", "v",
+		"-show_entries", "stream=nb_read_packets", "-of", "csv=p=0", path).CombinedOutput()
+	if strings.TrimSpace(string(said)) != "300" || err != nil {
+		t.Errorf("%s frames: %v", said, err)
+	}
+	const segment = 40 // frames
+	want := fmt.Sprintf(`cutout_video_frames_total{format="mp4_with_color"} %d`, 300-segment*kept)
+	if exposed := b.get("/metrics").body; !strings.Contains(exposed, want) {
+		t.Errorf("the second attempt has not made what was left, want %s", want)
+	}
+	if left, err := os.ReadDir(cfg.WorkDir); err != nil || len(left) != 0 {
+		t.Errorf("left in the work directory: %v, %v", left, err)
+	}
 }

@@ -62,7 +62,7 @@ func TestTable(t *testing.T) {
 			sizes[format] = r.Bytes
 			f := examine(t, r.Path)
 			seen := "-"
-			if f.alpha {
+			if c := specs[format].content; c == transparent || c == stencil {
 				seen = "neither all 0 nor all 255"
 				if lo, hi := alphaRange(t, r.Path, r.Frames/2); lo == 255 || hi == 0 {
 					seen = "NO"
