@@ -103,7 +103,7 @@ var specs = map[Format]spec{
 		mark: []string{"-metadata:s:v:0", "alpha_mode=1"}, // without it players do not look for the alpha
 		encode: slices.Concat([]string{
 			"-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd,format=yuva420p," + tagged,
-			"-c:v", "libvpx-vp9", "-crf", "30", "-b:v", "0", "-deadline", "good", "-cpu-used", "5", "-row-mt", "1", "-auto-alt-ref", "0",
+			"-c:v", "libvpx-vp9", "-crf", "32", "-b:v", "0", "-deadline", "good", "-cpu-used", "5", "-row-mt", "1", "-auto-alt-ref", "0",
 		}, bt709),
 		sound: "libopus", keep: []string{"opus", "vorbis"}, content: transparent,
 	},
