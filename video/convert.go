@@ -143,7 +143,7 @@ type conversion struct {
 // Errors: *UnreadableError for the clip, *BackgroundError around that or an error of codec for the background,
 // *LimitError, ctx's error.
 func (t *Tools) Convert(ctx context.Context, m Masker, job Job) (*Result, error) {
-	c := &conversion{Job: &job, t: t, m: m, spec: specs[job.Format], began: time.Now(), parts: job.Finished}
+	c := &conversion{Job: &job, t: t, m: m, spec: specs[job.Format], began: time.Now(), parts: slices.Clip(job.Finished)}
 	if !job.Format.Valid() {
 		return nil, fmt.Errorf("video: no format %q", job.Format)
 	}
@@ -481,6 +481,7 @@ func (c *conversion) write(ctx context.Context, in <-chan *frame, pool *pool) er
 		idle    = true // nothing in closing
 		told    time.Time
 		meter   = newMeter()
+		number  = len(c.Finished) // of the next segment
 	)
 	settle := func() error {
 		if idle {
@@ -510,7 +511,8 @@ func (c *conversion) write(ctx context.Context, in <-chan *frame, pool *pool) er
 	for f := range in {
 		if !f.skip {
 			if enc == nil {
-				part = Segment{Name: fmt.Sprintf("part-%06d%s", len(c.parts)+btoi(!idle), c.spec.suffix)}
+				part = Segment{Name: fmt.Sprintf("part-%06d%s", number, c.spec.suffix)}
+				number++
 				var err error
 				if enc, err = c.t.encode(ctx, c.Dir, part.Name, [2]int{c.size.X, c.size.Y}, c.rate, c.spec); err != nil {
 					return err
