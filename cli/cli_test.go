@@ -157,7 +157,7 @@ func TestUsage(t *testing.T) {
 		"two into one file":     {[]string{"remove", photo, photo, "-o", filepath.Join(dir, "x.png")}, exitUsage, "must be a folder"},
 		"onto itself":           {[]string{"remove", photo, "-o", photo}, exitUsage, "would be overwritten"},
 		"json into the picture": {[]string{"remove", photo, "-o", "-", "--json"}, exitUsage, "standard output is taken"},
-		"weights":               {[]string{"weights", "list"}, exitOK, "u2netp               built in  Apache-2.0  320x320"},
+		"weights":               {[]string{"weights", "list"}, exitOK, "u2netp               built in "},
 		"weights verify":        {[]string{"weights", "verify", "u2netp"}, exitOK, "u2netp: ok"},
 		"weights of no network": {[]string{"weights", "verify", "nonet"}, exitUsage, `no network "nonet"`},
 		"unknown network":       {[]string{"remove", photo, "--model", "nonet"}, exitFailure, `no network "nonet"`},
@@ -366,14 +366,14 @@ func TestServeUntilASignal(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/readyz": `{"status":"ready","checks":{"jobs":"ok","model":"ok"}}`, "/v1/version": "v1.2.3",
+		"/readyz": `^{"status":"ready","checks":{"jobs":"ok","model":"ok","video":"[^"]+"}}$`, "/v1/version": `^v1\.2\.3$`,
 	} {
 		res, err := http.Get("http://" + addr + path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(res.Body)
-		if err != nil || string(body) != want {
+		if err != nil || !regexp.MustCompile(want).Match(body) {
 			t.Errorf("%s: %s, %v", path, body, err)
 		}
 		_ = res.Body.Close()

@@ -93,18 +93,6 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		return fmt.Errorf("listen on %s: %w", c.Addr, err)
 	}
 	recorder := metrics.New(metrics.Build{Version: p.Version, Model: c.Model, Precision: c.Precision})
-	service, err := openJobs(ctx, c.Jobs, c.Webhooks, recorder, log)
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	defer func() {
-		// What the server took is answered by now; jobs that run have as long again.
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
-		defer cancel()
-		if err := service.Close(grace); err != nil {
-			log.Warn("job store", "error", err.Error())
-		}
-	}()
 	engine := newLoader()
 	engine.models, engine.log = c.Models, log
 	recorder.NewModels(engine.modelStats)
@@ -118,6 +106,31 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	start := time.Now()
+	loaded := make(chan error, 1)
+	go func() {
+		loaded <- engine.load(serving, c.Inference)
+		if !engine.ready() {
+			stop() // a server without its network is of no use
+			return
+		}
+		log.Info("ready", "addr", l.Addr().String(), "version", p.Version, "model", engine.pipeline.Model(),
+			"kernels", engine.pipeline.Kernels(), "precision", c.Precision, "load_ms", time.Since(start).Milliseconds())
+	}()
+	service, err := openJobs(ctx, c.Jobs, c.Webhooks, recorder, log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer func() {
+		// What the server took is answered by now; jobs that run have as long again.
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+		defer cancel()
+		if err := service.Close(grace); err != nil {
+			log.Warn("job store", "error", err.Error())
+		}
+	}()
 	if c.Jobs.Workers > 0 {
 		// Where there is no store there is nothing to do, which openJobs has said.
 		if err := service.Start(backgroundremoverai.Kind, c.Jobs.Workers, backgroundremoverai.Worker(c.BackgroundRemoverAI, inBackground{engine})); err != nil &&
@@ -130,10 +143,14 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 			return errors.Join(err, l.Close())
 		}
 	}
-	clips, err := openVideo(ctx, c.Video, service, engine.Frames, fetcher, recorder, log)
+	clips, found, err := openVideo(serving, c.Video, service, engine, fetcher, recorder, log)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	defer func() {
+		stop()
+		_ = found.await() // before the job store closes: it may be about to start workers
+	}()
 	server, err = handlers.New(handlers.Config{
 		Server: c.Server, Access: c.Access, API4AI: c.API4AI, RemoveBG: c.RemoveBG, APISphere: c.APISphere, Rembg: c.Rembg,
 		PhotoRoom: c.PhotoRoom, Version: p.Version, OpenAPI: p.OpenAPI, Processor: processor, Fetcher: fetcher,
@@ -141,36 +158,23 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		Metrics: recorder, Log: log, Tracer: tracer, Admission: engine.admission, Engine: engine.describe(c.Inference), Checks: []handlers.Check{
 			{Name: "model", Run: engine.check},
 			{Name: "jobs", Run: service.Healthy, Optional: c.Jobs.NATSURL == ""},
-			{Name: "video", Run: func(context.Context) error { return clips.Missing }, Optional: true},
+			{Name: "video", Run: found.check, Optional: true},
 		},
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	if err := servePprof(ctx, c.PprofAddr, log); err != nil {
+	if err := servePprof(serving, c.PprofAddr, log); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	go trim(ctx, engine.admission)
-	start := time.Now()
-	loaded := make(chan error, 1)
-	go func() {
-		loaded <- engine.load(ctx, c.Inference)
-		if !engine.ready() {
-			stop() // a server without its network is of no use
-			return
-		}
-		log.Info("ready", "addr", l.Addr().String(), "version", p.Version, "model", engine.pipeline.Model(),
-			"kernels", engine.pipeline.Kernels(), "precision", c.Precision, "load_ms", time.Since(start).Milliseconds())
-	}()
+	go trim(serving, engine.admission)
 	log.Info("listening", "addr", l.Addr().String(), "version", p.Version, "tls", certificate != nil)
 	if certificate != nil {
 		defer reloadOnHangup(ctx, certificate)()
 		l = tls.NewListener(l, certificate.Server())
 	}
-	err = server.Serve(ctx, l)
+	err = server.Serve(serving, l)
 	if loadErr := <-loaded; loadErr != nil && !errors.Is(loadErr, context.Canceled) {
 		return errors.Join(loadErr, err)
 	}

@@ -54,8 +54,13 @@ const (
 type Video struct {
 	Config  config.Video
 	Missing error // why clips are refused; nil: they are taken
+	// Await ends once it is known whether they are taken, with why not, for a server that looks for ffmpeg after it has begun
+	// to serve; nil: Missing tells.
+	Await   func() error
 	Fetcher dialect.Fetcher
 }
+
+func (v *Video) refuses() bool { return v.Missing != nil || v.Await != nil && v.Await() != nil }
 
 // WithVideo lets the dialect take clips. It returns a.
 func (a *API) WithVideo(v *Video) *API {
@@ -121,7 +126,7 @@ func (a *API) checkFiles(o options, in *incoming) error {
 	limit := int64(a.cfg.MaxFile)
 	needs := ""
 	if o.Video != nil {
-		if a.video == nil || a.video.Missing != nil {
+		if a.video == nil || a.video.refuses() {
 			return &dialect.Error{
 				Status: http.StatusNotImplemented, Reason: reasonNoVideo,
 				Public: "Video is not supported by this server: it has no ffmpeg. convert_to must be image-backgroundremover.",

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sync"
 
 	"cutout/inference/kernels"
 	"cutout/inference/tensor"
@@ -217,28 +218,31 @@ func winogradWeights(g *convWeights, t *tail) []float32 {
 	G := [6][3]float64{{1. / 4, 0, 0}, {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6}, {1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}}
 	ob, k16 := blocksOf(g.cout), blocksOf(g.cin)*block
 	u := alignedFloats(kernels.WinogradPositions * ob * k16 * block)
-	for o := range g.cout {
-		scale := float64(scaleAt(t, o))
-		for i := range g.cin {
-			var half [6][3]float64
-			for a := range 6 {
-				for x := range 3 {
-					for y := range 3 {
-						half[a][x] += G[a][y] * float64(g.at(o, i, y, x))
+	var wg sync.WaitGroup
+	for first := range ob {
+		wg.Go(func() {
+			for o := first * block; o < min((first+1)*block, g.cout); o++ {
+				scale := float64(scaleAt(t, o))
+				for i := range g.cin {
+					w := g.v[(o*g.cin+i)*9:][:9]
+					var half [6][3]float64
+					for a := range 6 {
+						for y := range 3 {
+							half[a][y] = G[a][0]*float64(w[y]) + G[a][1]*float64(w[3+y]) + G[a][2]*float64(w[6+y])
+						}
+					}
+					at := (first*k16+i)*block + o%block
+					for a := range 6 {
+						h := &half[a]
+						for b := range 6 {
+							u[(a*6+b)*ob*k16*block+at] = float32((h[0]*G[b][0] + h[1]*G[b][1] + h[2]*G[b][2]) * scale)
+						}
 					}
 				}
 			}
-			for a := range 6 {
-				for b := range 6 {
-					v := 0.0
-					for x := range 3 {
-						v += half[a][x] * G[b][x]
-					}
-					u[(((a*6+b)*ob+o/block)*k16+i)*block+o%block] = float32(v * scale)
-				}
-			}
-		}
+		})
 	}
+	wg.Wait()
 	return u
 }
 
