@@ -185,7 +185,11 @@ func TestServeHTTPS(t *testing.T) {
 		}
 	}
 
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := self.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(log.String(), "the certificate was read again"); time.Sleep(5 * time.Millisecond) {
