@@ -27,7 +27,7 @@ import time
 
 from PIL import Image
 
-PHOTOS = 3
+PHOTOS = 7
 BOUNDARY = "cutout-bench-7d1f4c"
 
 

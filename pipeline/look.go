@@ -24,7 +24,7 @@ const (
 	// Doubt is the sum of 4a(1-a) over the sum of all values a: 0 for a mask of black and white, 3 and more for fog. Under
 	// sure the network would only repeat itself. From unsure on it is shown the subject from near; below it is right
 	// about the subject and, being shown less of what surrounds it, would take parts of it for the whole.
-	sure   = 0.1
+	sure   = 0.15
 	unsure = 0.65
 	// nearShare is the share of the picture from which a part of it is no nearer.
 	nearShare = 0.8

@@ -19,9 +19,9 @@ type Tools struct {
 }
 
 const (
-	oldest      = 5 // major version of ffmpeg
-	findTimeout = 20 * time.Second
-	mostSaid    = 1 << 20 // bytes of the answers of ffprobe and ffmpeg to questions
+	oldest      = 5           // major version of ffmpeg
+	findTimeout = time.Minute // a machine may be very busy just then
+	mostSaid    = 1 << 20     // bytes of the answers of ffprobe and ffmpeg to questions
 )
 
 var versionForm = regexp.MustCompile(`^ffmpeg version (\S+)`)
