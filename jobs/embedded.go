@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"cutout/filelock"
 )
 
 // embedded is the NATS server in this process. It listens on nothing.
@@ -76,7 +78,10 @@ func takeDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	taken, err := lockFile(f)
+	taken, err := filelock.Take(f)
+	if errors.Is(err, filelock.ErrUnsupported) {
+		err = fmt.Errorf("%w, use a NATS server of its own", err)
+	}
 	if err == nil && !taken {
 		err = fmt.Errorf("%w by %s: give each process a directory of its own, or let them share a NATS server", ErrLocked, holder(f))
 	}

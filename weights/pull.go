@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cutout/filelock"
 )
 
 // Puller installs networks. The zero value is one that asks the publishers.
@@ -73,7 +75,10 @@ func (p Puller) Pull(ctx context.Context, e Entry, dir string) (pulled bool, err
 		return false, fmt.Errorf("weights: %s: %w", e.Name, err)
 	}
 	defer func() { _ = part.Close() }() // what counts is Sync, in finish
-	taken, err := lockFile(part)
+	taken, err := filelock.Take(part)
+	if errors.Is(err, filelock.ErrUnsupported) {
+		taken, err = true, nil // two pulls at a time would spoil each other's file, which its checksum tells
+	}
 	if err != nil {
 		return false, fmt.Errorf("weights: %s: lock %s: %w", e.Name, part.Name(), err)
 	}

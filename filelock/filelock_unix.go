@@ -1,6 +1,6 @@
 //go:build unix
 
-package weights
+package filelock
 
 import (
 	"errors"
@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes the lock of an open file. The system releases it with the process, however that ends.
-func lockFile(f *os.File) (taken bool, err error) {
+// Take takes the lock of an open file; taken is false where another process has it. The system releases it with the process,
+// however that ends, and when f is closed.
+func Take(f *os.File) (taken bool, err error) {
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -24,6 +25,3 @@ func lockFile(f *os.File) (taken bool, err error) {
 		}
 	}
 }
-
-// moveOpen gives an open file another name, in place of what has it.
-func moveOpen(f *os.File, to string) error { return os.Rename(f.Name(), to) }
