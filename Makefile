@@ -166,7 +166,7 @@ generate: settings ## Write the generated files anew
 	cd inference/kernels/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
 	cd codec/_asm && go run main.go -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg codec
 
-check: generate test noasm arm64 race cross ## Everything that must hold before a release, clean tree included
+check: generate test noasm arm64 race cross deploy-test ## Everything that must hold before a release, clean tree included
 	@status=$$(git status --porcelain); \
 	if [ -n "$$status" ]; then echo "the tree is not clean:" >&2; echo "$$status" >&2; exit 1; fi
 
