@@ -198,7 +198,8 @@ func TestPeakMemory(t *testing.T) {
 		touched[i] = 1
 	}
 	after, _ := peakMemory()
-	if before < 1<<20 || after < 64<<20 || after < before {
+	// Linux adds up what each processor has counted, a little late: the sum may be some pages less than a moment before.
+	if before < 1<<20 || after < 64<<20 || after < before-4<<20 {
 		t.Errorf("peak memory %d bytes, then %d", before, after)
 	}
 	_ = touched[0]
