@@ -106,6 +106,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	addr := l.Addr().String()
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	start := time.Now()
@@ -116,7 +117,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 			stop() // a server without its network is of no use
 			return
 		}
-		log.Info("ready", "addr", l.Addr().String(), "version", p.Version, "model", engine.pipeline.Model(),
+		log.Info("ready", "addr", addr, "version", p.Version, "model", engine.pipeline.Model(),
 			"kernels", engine.pipeline.Kernels(), "precision", c.Precision, "load_ms", time.Since(start).Milliseconds())
 	}()
 	service, err := openJobs(ctx, c.Jobs, c.Webhooks, recorder, log)
@@ -169,7 +170,7 @@ func (c *ServeCmd) Run(ctx context.Context, p Program) error {
 		return errors.Join(err, l.Close())
 	}
 	go trim(serving, engine.admission)
-	log.Info("listening", "addr", l.Addr().String(), "version", p.Version, "tls", certificate != nil)
+	log.Info("listening", "addr", addr, "version", p.Version, "tls", certificate != nil)
 	if certificate != nil {
 		defer reloadOnHangup(ctx, certificate)()
 		l = tls.NewListener(l, certificate.Server())
