@@ -101,7 +101,7 @@ func (s *Server) status(w http.ResponseWriter, r *dialect.Request, uptime time.D
 		out.Models = append(out.Models, e.Models...)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return writeJSON(w, http.StatusOK, out)
+	return dialect.WriteJSON(w, http.StatusOK, out)
 }
 
 // queue is nil where the store cannot be asked; the checks say why.

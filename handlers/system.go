@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -23,7 +22,7 @@ func (s *Server) system() []dialect.Route {
 	exposition := s.cfg.Metrics.Handler()
 	return []dialect.Route{
 		route("/healthz", func(w http.ResponseWriter, _ *dialect.Request) error {
-			return writeJSON(w, http.StatusOK, health{Status: "ok", Version: s.cfg.Version})
+			return dialect.WriteJSON(w, http.StatusOK, health{Status: "ok", Version: s.cfg.Version})
 		}),
 		route("/readyz", s.ready),
 		route("/metrics", func(w http.ResponseWriter, r *dialect.Request) error {
@@ -52,7 +51,7 @@ func (s *Server) ready(w http.ResponseWriter, r *dialect.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	state, status := s.readiness(ctx)
-	return writeJSON(w, status, state)
+	return dialect.WriteJSON(w, status, state)
 }
 
 // readiness runs the checks. status is the one to answer a probe with.
@@ -74,20 +73,9 @@ func (s *Server) readiness(ctx context.Context) (state readiness, status int) {
 	return state, status
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, err = w.Write(body)
-	return err
-}
-
 // failDetail writes an error as the routes of no dialect do.
 func failDetail(w http.ResponseWriter, e *dialect.Error) {
-	_ = writeJSON(w, e.Status, struct { // a client that is gone cannot be told so
+	_ = dialect.WriteJSON(w, e.Status, struct { // a client that is gone cannot be told so
 		Detail string `json:"detail"`
 	}{e.Public})
 }

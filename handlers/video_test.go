@@ -200,7 +200,7 @@ func TestVideoRefusals(t *testing.T) {
 	})
 	t.Run("no ffmpeg", func(t *testing.T) {
 		b := startJobs(t, func(c *handlers.Config, _ *jobs.Config) {
-			c.Video = &backgroundremoverai.Video{Config: config.Video{MaxFile: 1 << 20}, Missing: errors.New("not found"), Fetcher: c.Fetcher}
+			c.Video = &backgroundremoverai.Video{Config: config.Video{MaxFile: 1 << 20}, Await: func() error { return errors.New("not found") }, Fetcher: c.Fetcher}
 		})
 		if got := b.quirkyPost("/v1/convert/", text("convert_to", "video-backgroundremover"), clip); got.status != 501 || !strings.Contains(got.body, "it has no ffmpeg") {
 			t.Errorf("%d %s", got.status, got.body)

@@ -146,7 +146,7 @@ func (a *API) convert(w http.ResponseWriter, r *dialect.Request) error {
 		return jobError(err)
 	}
 	kept = true
-	return writeJSON(w, http.StatusOK, accepted{UUID: id})
+	return dialect.WriteJSON(w, http.StatusOK, accepted{UUID: id})
 }
 
 func badRequest(reason, message string) *dialect.Error {
@@ -229,12 +229,12 @@ func (a *API) results(w http.ResponseWriter, r *dialect.Request) error {
 		r.Record.Fail(dialect.ReasonExpired, nil)
 		reply := newState()
 		reply.Finished, reply.Errors = true, []string{"The uuid is unknown or has expired."}
-		return writeJSON(w, http.StatusOK, reply)
+		return dialect.WriteJSON(w, http.StatusOK, reply)
 	case err != nil:
 		return jobError(err)
 	}
 	defer r.Record.Time(metrics.StageWrite)()
-	return writeJSON(w, http.StatusOK, stateOf(st))
+	return dialect.WriteJSON(w, http.StatusOK, stateOf(st))
 }
 
 // stateOf words where a job stands.
@@ -321,16 +321,5 @@ type (
 func newState() state { return state{Files: []file{}, Failed: []string{}, Errors: []string{}} }
 
 func fail(w http.ResponseWriter, e *dialect.Error) {
-	_ = writeJSON(w, e.Status, failure{Error: e.Public}) // a client that is gone cannot be told so
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, err = w.Write(body)
-	return err
+	_ = dialect.WriteJSON(w, e.Status, failure{Error: e.Public}) // a client that is gone cannot be told so
 }

@@ -52,15 +52,14 @@ const (
 
 // Video is what the dialect needs to take clips.
 type Video struct {
-	Config  config.Video
-	Missing error // why clips are refused; nil: they are taken
-	// Await ends once it is known whether they are taken, with why not, for a server that looks for ffmpeg after it has begun
-	// to serve; nil: Missing tells.
+	Config config.Video
+	// Await ends once it is known whether clips are taken, with why not: a server looks for ffmpeg after it has begun to
+	// serve. Nil: they are taken.
 	Await   func() error
 	Fetcher dialect.Fetcher
 }
 
-func (v *Video) refuses() bool { return v.Missing != nil || v.Await != nil && v.Await() != nil }
+func (v *Video) refuses() bool { return v.Await != nil && v.Await() != nil }
 
 // WithVideo lets the dialect take clips. It returns a.
 func (a *API) WithVideo(v *Video) *API {

@@ -3,7 +3,6 @@ package rembg
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image/color"
@@ -193,7 +192,7 @@ func (a *API) explain(ctx context.Context, w http.ResponseWriter, r *dialect.Req
 
 func refuse(w http.ResponseWriter, r *dialect.Request, reason string, cause error, message string) error {
 	r.Record.Fail(reason, cause)
-	return writeJSON(w, http.StatusBadRequest, detail{message})
+	return dialect.WriteJSON(w, http.StatusBadRequest, detail{message})
 }
 
 // parser reads parameters as FastAPI does, and words what is wrong with them as it does.
@@ -356,21 +355,10 @@ func (p *parser) refuse(w http.ResponseWriter, r *dialect.Request) error {
 		reason = dialect.ReasonMissingImage
 	}
 	r.Record.Fail(reason, nil)
-	return writeJSON(w, http.StatusUnprocessableEntity, invalid{p.problems})
+	return dialect.WriteJSON(w, http.StatusUnprocessableEntity, invalid{p.problems})
 }
 
 // fail writes an error that is not about a picture or a parameter.
 func fail(w http.ResponseWriter, e *dialect.Error) {
-	_ = writeJSON(w, e.Status, detail{e.Public}) // a client that is gone cannot be told so
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, err = w.Write(body)
-	return err
+	_ = dialect.WriteJSON(w, e.Status, detail{e.Public}) // a client that is gone cannot be told so
 }
