@@ -233,33 +233,58 @@ func blurColumns(dst, src []float32, w, h int) {
 
 // clean gives the half-transparent pixels of a frame the colours of the subject, without what shone through. Those that
 // are wholly transparent get the subject's colours near it where beyond is set, so that a codec that blurs across the
-// edge finds no others there, and black elsewhere.
+// edge finds no others there, and no alpha of their own.
 func (s *spread) clean(frame *image.NRGBA, mask *image.Gray, beyond bool) {
 	w, h := frame.Rect.Dx(), frame.Rect.Dy()
+	var fill []uint8 // a row of the subject's colours
+	if beyond {
+		fill = make([]uint8, 4*w)
+	}
 	for y := range h {
 		row, alpha := frame.Pix[y*frame.Stride:][:4*w], mask.Pix[y*mask.Stride:][:w]
 		gy := (y / s.step) * s.w
-		for x, m := range alpha {
-			if m == 255 || m == 0 && !beyond {
-				continue
-			}
-			at := 4 * (gy + x/s.step)
-			f := s.front[at : at+4 : at+4]
-			p := row[4*x : 4*x+4 : 4*x+4]
-			if m == 0 {
-				p[0], p[1], p[2] = uint8(f[0]), uint8(f[1]), uint8(f[2])
-				continue
-			}
-			b := s.behind[at : at+4 : at+4]
-			if f[3] == 0 || b[3] == 0 {
-				continue // nothing to tell them apart by
-			}
-			a := float32(m) / 255
-			for c := range 3 {
-				// What neither explains is the pixel's own, as far as it is the subject's.
-				rest := float32(p[c]) - a*f[c] - (1-a)*b[c]
-				p[c] = uint8(min(max(f[c]+a*rest, 0), 255) + 0.5)
+		if beyond && y%s.step == 0 {
+			s.subject(fill, gy)
+		}
+		for x := 0; x < w; x++ {
+			switch alpha[x] {
+			case 255:
+			case 0:
+				first := x
+				for x+1 < w && alpha[x+1] == 0 {
+					x++
+				}
+				if beyond {
+					copy(row[4*first:4*x+4], fill[4*first:])
+				}
+			default:
+				at := 4 * (gy + x/s.step)
+				unmix(row[4*x:4*x+4:4*x+4], float32(alpha[x])/255, s.front[at:at+4:at+4], s.behind[at:at+4:at+4])
 			}
 		}
+	}
+}
+
+// subject is a row of the frame in the subject's colours of the places from gy on.
+func (s *spread) subject(row []uint8, gy int) {
+	for x := 0; x < len(row); x += 4 * s.step {
+		f := s.front[4*gy:][:4:4]
+		gy++
+		pixel := [4]uint8{uint8(f[0]), uint8(f[1]), uint8(f[2]), 0}
+		for i := x; i < min(x+4*s.step, len(row)); i += 4 {
+			copy(row[i:], pixel[:])
+		}
+	}
+}
+
+// unmix takes the surroundings out of a pixel that is the subject's for a share of a, given both their colours nearby.
+func unmix(p []uint8, a float32, front, behind []float32) {
+	if front[3] == 0 || behind[3] == 0 {
+		return // nothing to tell them apart by
+	}
+	for c := range 3 {
+		// What neither explains is the pixel's own, as far as it is the subject's.
+		rest := float32(p[c]) - a*front[c] - (1-a)*behind[c]
+		p[c] = uint8(min(max(front[c]+a*rest, 0), 255) + 0.5)
 	}
 }

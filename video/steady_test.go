@@ -2,6 +2,7 @@ package video
 
 import (
 	"context"
+	"fmt"
 	"image"
 	"math/rand/v2"
 	"os"
@@ -71,6 +72,87 @@ func TestFlicker(t *testing.T) {
 			t.Errorf("%s: %.3f is more than half of %.3f", tc.clip, got[1], got[0])
 		}
 	}
+}
+
+// TestFlickerWhereItIsStill takes clips as they were filmed, and compares the mattes where the picture does not change: what
+// changes there is flicker.
+func TestFlickerWhereItIsStill(t *testing.T) {
+	long(t)
+	tl := needTools(t)
+	m := needMasker(t, pipeline.Options{})
+	const frames = 60
+	for _, clip := range []string{"cockatoo.mp4", "person_asl_yes.mkv", "person_asl_walk.mkv", "bottle-detection.mp4"} {
+		path := shared(t, clip)
+		var pictures []*image.NRGBA
+		var got [2]float64
+		var share float64
+		for i, perFrame := range []bool{true, false} {
+			r, err := tl.Convert(t.Context(), m, Job{Options: Options{Format: MatteKey, Frames: frames}, Input: path, Dir: t.TempDir(), perFrame: perFrame})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pictures == nil {
+				pictures = decoded(t, path, frames, r.Size)
+			}
+			_, mattes := flicker(t, r.Path, r.Size.X, r.Size.Y)
+			got[i], share = stillFlicker(pictures, mattes)
+		}
+		t.Logf("%s: where it is still, %.0f %% of the picture: %.3f of 255 a frame by themselves, %.3f smoothed", clip, 100*share, got[0], got[1])
+		if got[1] > got[0]/2 {
+			t.Errorf("%s: %.3f is more than half of %.3f", clip, got[1], got[0])
+		}
+	}
+}
+
+// decoded are the first frames of a clip.
+func decoded(t testing.TB, path string, n int, size image.Point) (frames []*image.NRGBA) {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "frames.rgba")
+	if _, err := capture(t.Context(), needTools(t).FFmpeg, []string{
+		"-v", "error", "-nostdin", "-i", path, "-frames:v", fmt.Sprint(n), "-pix_fmt", "rgba", "-f", "rawvideo", raw,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bytes := 4 * size.X * size.Y; len(data) >= bytes; data = data[bytes:] {
+		frames = append(frames, &image.NRGBA{Pix: data[:bytes], Stride: 4 * size.X, Rect: image.Rectangle{Max: size}})
+	}
+	return frames
+}
+
+// stillFlicker is the mean change of mattes from frame to frame, of 255, over the blocks whose picture, and that of those
+// around them, does not change by more than noise, and the share of these.
+func stillFlicker(pictures []*image.NRGBA, mattes [][]byte) (mean, share float64) {
+	w, h := pictures[0].Rect.Dx(), pictures[0].Rect.Dy()
+	bw, bh := (w+blockSide-1)/blockSide, (h+blockSide-1)/blockSide
+	var sum, still, all int
+	for n := 1; n < min(len(pictures), len(mattes)); n++ {
+		moved := blocks(pictures[n-1], pictures[n])
+		for by := range bh {
+			for bx := range bw {
+				var most float32
+				for y := max(by-1, 0); y < min(by+2, bh); y++ {
+					for x := max(bx-1, 0); x < min(bx+2, bw); x++ {
+						most = max(most, moved[y*bw+x])
+					}
+				}
+				for y := by * blockSide; y < min((by+1)*blockSide, h); y++ {
+					for x := bx * blockSide; x < min((bx+1)*blockSide, w); x++ {
+						all++
+						if most <= 2 {
+							still++
+							d := int(mattes[n-1][y*w+x]) - int(mattes[n][y*w+x])
+							sum += max(d, -d)
+						}
+					}
+				}
+			}
+		}
+	}
+	return float64(sum) / float64(max(still, 1)), float64(still) / float64(max(all, 1))
 }
 
 // TestCutsDoNotTrail joins two clips: right after the cut the matte is the one that the second clip has by itself.
