@@ -43,6 +43,8 @@ func BenchmarkStages(b *testing.B) {
 			small = shrink(frame, m.Grid())
 		}
 		step("judge", func() { isCut(histogram(small), histogram(small), blocks(small, small)) })
+		seen := newView(small)
+		step("motion", func() { newMotion(seen, seen) })
 		var err error
 		if mask, err = m.Look(b.Context(), small); err != nil {
 			b.Fatal(err)
@@ -53,10 +55,10 @@ func BenchmarkStages(b *testing.B) {
 			b.Fatal(err)
 		}
 		step("matte", func() { full, _ = m.Matte(b.Context(), frame, mask) })
-		s := steady{grid: m.Grid()}
-		s.next(full, nil)
+		s := steady{grid: m.Grid(), side: blockSide}
+		s.next(full, nil, nil)
 		moved := blocks(small, small)
-		step("steady", func() { s.next(full, moved) })
+		step("steady", func() { s.next(full, moved, nil) })
 		for _, c := range []content{transparent, stencil, matte, overColor} {
 			step(fmt.Sprintf("compose-%d", c), func() {
 				copied := image.NRGBA{Pix: append([]uint8(nil), frame.Pix...), Stride: frame.Stride, Rect: frame.Rect}

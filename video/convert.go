@@ -102,8 +102,11 @@ func (c *counter) sum() time.Duration  { return time.Duration(c.n.Load()) }
 // frame is one frame on its way.
 type frame struct {
 	picture *image.NRGBA
-	small   *image.NRGBA
+	small   *view
+	before  *view        // of the frame before, in the same scene
 	moved   []float32    // by how much each block has changed; nil: a scene begins
+	motion  *motion      // from the frame before
+	ahead   *motion      // of the frame before, from this one
 	same    bool         // as the last one that the network has seen
 	mask    *image.Gray  // of the small picture, then of the frame
 	under   *image.NRGBA // what lies below, of a clip
@@ -279,7 +282,7 @@ func (c *conversion) frames(ctx context.Context) error {
 	})
 	small := ordered(ctx, g, raw, workers, func(f *frame) error {
 		defer elapsed(&c.spent.shrink, time.Now())
-		f.small = shrink(f.picture, c.m.Grid())
+		f.small = newView(shrink(f.picture, c.m.Grid()))
 		return nil
 	})
 	judged := make(chan *frame)
@@ -287,10 +290,15 @@ func (c *conversion) frames(ctx context.Context) error {
 		defer close(judged)
 		return c.judge(ctx, small, judged)
 	})
-	seen := ordered(ctx, g, judged, workers, func(f *frame) (err error) {
+	tracked := ordered(ctx, g, judged, workers, func(f *frame) error {
+		defer elapsed(&c.spent.steady, time.Now())
+		c.track(f)
+		return nil
+	})
+	seen := ordered(ctx, g, tracked, workers, func(f *frame) (err error) {
 		if !f.same {
 			defer elapsed(&c.spent.look, time.Now())
-			f.mask, err = c.m.Look(ctx, f.small)
+			f.mask, err = c.m.Look(ctx, f.small.NRGBA)
 		}
 		return err
 	})
@@ -383,19 +391,20 @@ func (c *conversion) read(ctx context.Context, source, behind *decoder, pool *po
 
 // judge compares each frame with the one before, and with the last that the network sees.
 func (c *conversion) judge(ctx context.Context, in <-chan *frame, out chan<- *frame) error {
-	var before, key *image.NRGBA
+	var before, key *view
 	var colours *[512]int32
 	for f := range in {
-		now := histogram(f.small)
+		now := histogram(f.small.NRGBA)
 		if before != nil {
-			f.moved = blocks(before, f.small)
+			f.moved = blocks(before.NRGBA, f.small.NRGBA)
 			if isCut(colours, now, f.moved) {
 				f.moved = nil
 				c.cuts++
 			}
 		}
 		if f.moved != nil && !c.perFrame {
-			f.same = same(blocks(key, f.small))
+			f.before = before
+			f.same = same(blocks(key.NRGBA, f.small.NRGBA))
 		}
 		if !f.same {
 			key = f.small
@@ -409,23 +418,49 @@ func (c *conversion) judge(ctx context.Context, in <-chan *frame, out chan<- *fr
 	return ctx.Err()
 }
 
-// steady smooths the masks in time.
+// track finds what has moved between a frame and the one before, both ways.
+func (c *conversion) track(f *frame) {
+	if f.before != nil {
+		f.motion, f.ahead = newMotion(f.before, f.small), newMotion(f.small, f.before)
+		f.before = nil
+	}
+}
+
+// steady smooths the masks in time. It holds one frame back, to know what comes after it.
 func (c *conversion) steady(ctx context.Context, in <-chan *frame, out chan<- *frame) error {
-	s := steady{grid: c.m.Grid()}
-	var last *image.Gray
-	for f := range in {
+	s := steady{grid: c.m.Grid(), side: motionSide}
+	var held *frame
+	var before, now *image.Gray // as the network gave them, of the frame before held and of held
+	flush := func(after *frame) error {
 		start := time.Now()
-		if f.same {
-			f.mask = last
-		}
-		last = f.mask
 		if !c.perFrame {
-			f.mask = &image.Gray{Pix: slices.Clone(last.Pix), Stride: last.Stride, Rect: last.Rect}
-			s.next(f.mask, f.moved)
+			held.mask = &image.Gray{Pix: slices.Clone(now.Pix), Stride: now.Stride, Rect: now.Rect}
+			if held.motion != nil && after != nil && after.ahead != nil {
+				s.outvote(held.mask, before, after.mask, held.motion, after.ahead)
+			}
+			var moved []float32
+			if held.motion != nil {
+				moved = held.motion.residual
+			}
+			s.next(held.mask, moved, held.motion)
 		}
-		f.small = nil
+		held.small = nil
 		c.spent.steady.add(time.Since(start))
-		if err := send(ctx, out, f); err != nil {
+		return send(ctx, out, held)
+	}
+	for f := range in {
+		if f.same {
+			f.mask = now
+		}
+		if held != nil {
+			if err := flush(f); err != nil {
+				return err
+			}
+		}
+		held, before, now = f, now, f.mask
+	}
+	if held != nil {
+		if err := flush(nil); err != nil {
 			return err
 		}
 	}
@@ -441,11 +476,11 @@ func (c *conversion) matte(ctx context.Context, f *frame) (err error) {
 
 // steadyFrames smooths what became of the masks: noise in a frame moves the edges that were found in it.
 func (c *conversion) steadyFrames(ctx context.Context, in <-chan *frame, out chan<- *frame) error {
-	s := steady{grid: c.m.Grid()}
+	s := steady{grid: c.m.Grid(), side: blockSide}
 	for f := range in {
 		start := time.Now()
 		if !c.perFrame {
-			s.next(f.mask, f.moved)
+			s.next(f.mask, f.moved, nil)
 		}
 		c.spent.steady.add(time.Since(start))
 		if err := send(ctx, out, f); err != nil {

@@ -118,9 +118,14 @@ const (
 // is where flicker shows. It starts anew after a cut.
 type steady struct {
 	grid image.Point // size of the pictures that are compared
+	side int         // of their blocks
 	mask []float32
 	size image.Point
 	cols []place
+	past []float32   // scratch: what was remembered, before it was moved,
+	seen *image.Gray // the mask before it is changed,
+	off  []float32   // by how much something else differs from it,
+	core []float32   // and as much of that as is beyond doubt
 }
 
 // place is the two blocks whose middles a row or column lies between, and how far it is from the first of them.
@@ -129,12 +134,12 @@ type place struct {
 	t    float32
 }
 
-// places are those of n rows or columns, on a grid of so many.
-func places(n, grid int) []place {
-	blocks := (grid + blockSide - 1) / blockSide
+// places are those of n rows or columns, on a grid of so many, in blocks of a side.
+func places(n, grid, side int) []place {
+	blocks := (grid + side - 1) / side
 	out := make([]place, n)
 	for i := range out {
-		at := (float32(i)+0.5)*float32(grid)/(float32(n)*blockSide) - 0.5
+		at := (float32(i)+0.5)*float32(grid)/float32(n*side) - 0.5
 		switch a := int(at); {
 		case at < 0:
 		case a >= blocks-1:
@@ -147,21 +152,37 @@ func places(n, grid int) []place {
 }
 
 // next takes a mask, of any size but the same for a scene, and how much each block of its picture differs from the picture
-// before, nil where a scene begins. It changes the mask.
-func (s *steady) next(mask *image.Gray, moved []float32) {
+// before, nil where a scene begins. With the movement of a picture as large as the mask, what is remembered moves along, and
+// the differences are those that are left. It changes the mask.
+func (s *steady) next(mask *image.Gray, moved []float32, m *motion) {
 	size := mask.Rect.Size()
 	if moved == nil || s.size != size {
 		if s.size != size {
-			s.size, s.mask, s.cols = size, make([]float32, size.X*size.Y), places(size.X, s.grid.X)
+			s.size, s.mask, s.cols = size, make([]float32, size.X*size.Y), places(size.X, s.grid.X, s.side)
 		}
 		for i, v := range mask.Pix {
 			s.mask[i] = float32(v)
 		}
 		return
 	}
-	weights := weigh(moved, s.grid)
-	rows := places(size.Y, s.grid.Y)
-	bw := (s.grid.X + blockSide - 1) / blockSide
+	if size != s.grid || m != nil && m.still {
+		m = nil
+	}
+	if m != nil {
+		s.remember(mask)
+		m.carry(s.past, s.mask, size)
+		s.mask, s.past = s.past, s.mask
+		for i, v := range s.mask {
+			s.off[i] = v - float32(s.seen.Pix[i])
+		}
+		s.believe(m, m)
+		for i, v := range s.off {
+			s.mask[i] = float32(s.seen.Pix[i]) + v
+		}
+	}
+	weights := weigh(moved, s.grid, s.side)
+	rows := places(size.Y, s.grid.Y, s.side)
+	bw := (s.grid.X + s.side - 1) / s.side
 	line := make([]float32, bw)
 	for y, r := range rows {
 		// Between the middles of the blocks weights are interpolated: steps would show.
@@ -184,9 +205,101 @@ func (s *steady) next(mask *image.Gray, moved []float32) {
 	}
 }
 
+// remember keeps a copy of a mask that is going to be changed.
+func (s *steady) remember(mask *image.Gray) {
+	if size := mask.Rect.Size(); s.seen == nil || s.seen.Rect.Size() != size {
+		s.seen = image.NewGray(mask.Rect)
+		s.past, s.off, s.core = make([]float32, size.X*size.Y), make([]float32, size.X*size.Y), make([]float32, size.X*size.Y)
+	}
+	copy(s.seen.Pix, mask.Pix)
+}
+
+// believe drops, where there is movement, those differences from the mask that come from vectors being whole pixels: what
+// the mask has right beside a place is as good. Around a difference beyond doubt all are believed: it has an outline.
+func (s *steady) believe(a, b *motion) {
+	w, h := s.seen.Rect.Dx(), s.seen.Rect.Dy()
+	for y := range h {
+		for x := range w {
+			i := y*w + x
+			s.core[i] = s.off[i]
+			if s.off[i] != 0 && (a.moves(x, y) || b.moves(x, y)) {
+				lo, hi := around(s.seen, x, y)
+				v := float32(s.seen.Pix[i]) + s.off[i]
+				s.core[i] = v - min(max(v, lo), hi)
+			}
+		}
+	}
+	const reach = 2
+	for y := range h {
+		for x := range w {
+			i := y*w + x
+			if s.core[i] == s.off[i] {
+				continue
+			}
+			if !s.near(x, y, reach, s.off[i]/2) {
+				s.off[i] = s.core[i]
+			}
+		}
+	}
+}
+
+// near tells whether, at most so far from a place, there is a difference beyond doubt of at least some size.
+func (s *steady) near(x, y, reach int, size float32) bool {
+	w, h := s.seen.Rect.Dx(), s.seen.Rect.Dy()
+	for ny := max(y-reach, 0); ny <= min(y+reach, h-1); ny++ {
+		for _, c := range s.core[ny*w+max(x-reach, 0) : ny*w+min(x+reach, w-1)+1] {
+			if size > 0 && c >= size || size < 0 && c <= size {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// outvote gives each place of a mask the median of itself and what the masks before and after have there, as far as the
+// movement explains these: what appears for a single frame is gone.
+func (s *steady) outvote(mask, before, after *image.Gray, from, to *motion) {
+	size := mask.Rect.Size()
+	if size != s.grid || before == nil || before.Rect.Size() != size || after.Rect.Size() != size {
+		return
+	}
+	s.remember(mask)
+	earlier, later := from.carried(before), to.carried(after)
+	wf, wt := weigh(from.residual, size, s.side), weigh(to.residual, size, s.side)
+	for i := range wf {
+		wf[i] = (1 - max(wf[i], wt[i])) / (1 - stillWeight)
+	}
+	for i, v := range s.seen.Pix {
+		a, b := earlier[i], later[i]
+		s.off[i] = max(min(a, b), min(max(a, b), float32(v))) - float32(v)
+	}
+	s.believe(from, to)
+	for y := range size.Y {
+		row, off := mask.Pix[y*mask.Stride:][:size.X], s.off[y*size.X:][:size.X]
+		for x, d := range off {
+			if d != 0 {
+				trust := wf[y/s.side*from.w+x/s.side]
+				row[x] = uint8(float32(row[x]) + trust*d + 0.5)
+			}
+		}
+	}
+}
+
+// around is the least and the most of a mask at and beside a place.
+func around(mask *image.Gray, x, y int) (lo, hi float32) {
+	least, most := uint8(255), uint8(0)
+	x0, x1 := max(x-1, 0), min(x+2, mask.Rect.Dx())
+	for ny := max(y-1, 0); ny < min(y+2, mask.Rect.Dy()); ny++ {
+		for _, v := range mask.Pix[ny*mask.Stride:][x0:x1] {
+			least, most = min(least, v), max(most, v)
+		}
+	}
+	return float32(least), float32(most)
+}
+
 // weigh is what the new mask counts for in each block. A block beside one that moves may be where it moves to.
-func weigh(moved []float32, size image.Point) []float32 {
-	bw, bh := (size.X+blockSide-1)/blockSide, (size.Y+blockSide-1)/blockSide
+func weigh(moved []float32, size image.Point, side int) []float32 {
+	bw, bh := (size.X+side-1)/side, (size.Y+side-1)/side
 	sorted := slices.Sorted(slices.Values(moved))
 	still := stillBlock + noiseSpread*min(sorted[int(quietShare*float32(len(sorted)))], mostNoise)
 	weights := make([]float32, len(moved))

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"image/draw"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"cutout/codec"
 	"cutout/pipeline"
 )
 
@@ -81,7 +83,11 @@ func TestFlickerWhereItIsStill(t *testing.T) {
 	tl := needTools(t)
 	m := needMasker(t, pipeline.Options{})
 	const frames = 60
-	for _, clip := range []string{"cockatoo.mp4", "person_asl_yes.mkv", "person_asl_walk.mkv", "bottle-detection.mp4"} {
+	for _, tc := range []struct {
+		clip string
+		most float64 // share of the flicker that may be left; where people sway there is not much of it
+	}{{"cockatoo.mp4", 0.5}, {"bottle-detection.mp4", 0.5}, {"person_asl_yes.mkv", 0.6}, {"person_asl_walk.mkv", 0.6}} {
+		clip := tc.clip
 		path := shared(t, clip)
 		var pictures []*image.NRGBA
 		var got [2]float64
@@ -98,8 +104,8 @@ func TestFlickerWhereItIsStill(t *testing.T) {
 			got[i], share = stillFlicker(pictures, mattes)
 		}
 		t.Logf("%s: where it is still, %.0f %% of the picture: %.3f of 255 a frame by themselves, %.3f smoothed", clip, 100*share, got[0], got[1])
-		if got[1] > got[0]/2 {
-			t.Errorf("%s: %.3f is more than half of %.3f", clip, got[1], got[0])
+		if got[1] > tc.most*got[0] {
+			t.Errorf("%s: %.3f is more than %.1f of %.3f", clip, got[1], tc.most, got[0])
 		}
 	}
 }
@@ -195,6 +201,104 @@ func (*lowRes) Matte(_ context.Context, frame *image.NRGBA, mask *image.Gray) (*
 	return out, nil
 }
 
+// TestMotion finds what has moved, and says where that cannot be told.
+func TestMotion(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 4))
+	const side = 160
+	coarse := image.NewNRGBA(image.Rect(0, 0, 30, 30))
+	for i := range coarse.Pix {
+		coarse.Pix[i] = uint8(r.Uint32()) | 1
+	}
+	scene := codec.Lanczos(coarse, side+60, side+60)
+	cropped := func(x, y int) *image.NRGBA {
+		m := image.NewNRGBA(image.Rect(0, 0, side, side))
+		draw.Draw(m, m.Rect, scene, image.Pt(x, y), draw.Src)
+		return m
+	}
+	for _, v := range []vector{{}, {1, 0}, {0, -2}, {5, 3}, {-9, 14}, {-21, -20}} {
+		m := newMotion(newView(cropped(30, 30)), newView(cropped(30+int(v.x), 30+int(v.y))))
+		found := 0
+		for by := 4; by < m.h-4; by++ {
+			for bx := 4; bx < m.w-4; bx++ {
+				if i := by*m.w + bx; m.vectors[i] == v && m.residual[i] < 1 {
+					found++
+				}
+			}
+		}
+		if all := (m.w - 8) * (m.h - 8); found < all*98/100 {
+			t.Errorf("%v: found in %d of %d blocks", v, found, all)
+		}
+		if m.still != (v == vector{}) {
+			t.Errorf("%v: still: %v", v, m.still)
+		}
+		before, want := make([]float32, side*side), make([]float32, side*side)
+		for y := range side {
+			for x := range side {
+				before[y*side+x] = float32((x*7 + y*3) % 256)
+				want[y*side+x] = float32(((x+int(v.x))*7 + (y+int(v.y))*3) % 256)
+			}
+		}
+		got := make([]float32, side*side)
+		m.carry(got, before, image.Pt(side, side))
+		wrong := 0
+		for y := 40; y < side-40; y++ {
+			for x := 40; x < side-40; x++ {
+				if got[y*side+x] != want[y*side+x] {
+					wrong++
+				}
+			}
+		}
+		if wrong > 80*80/20 {
+			t.Errorf("%v: %d places are carried to where they do not belong", v, wrong)
+		}
+	}
+	other := image.NewNRGBA(image.Rect(0, 0, side, side))
+	for i := range other.Pix {
+		other.Pix[i] = uint8(i / 4 * 17)
+	}
+	unexplained := 0
+	m := newMotion(newView(cropped(30, 30)), newView(codec.Lanczos(other, side, side)))
+	for _, v := range m.residual {
+		if v > 10 {
+			unexplained++
+		}
+	}
+	if unexplained < len(m.residual)*9/10 {
+		t.Errorf("%d of %d blocks of another scene are taken for unexplained", unexplained, len(m.residual))
+	}
+}
+
+// TestOutvoted drops what a single mask has, in a picture that moves, and keeps what is there to stay.
+func TestOutvoted(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(5, 6))
+	coarse := image.NewNRGBA(image.Rect(0, 0, 40, 40))
+	for i := range coarse.Pix {
+		coarse.Pix[i] = uint8(r.Uint32()) | 1
+	}
+	scene := codec.Lanczos(coarse, 240, 240)
+	var views []*view
+	var masks []*image.Gray
+	for n := range 3 {
+		picture, mask := image.NewNRGBA(image.Rect(0, 0, 160, 160)), image.NewGray(image.Rect(0, 0, 160, 160))
+		draw.Draw(picture, picture.Rect, scene, image.Pt(30+4*n, 30), draw.Src)
+		draw.Draw(mask, image.Rect(60-4*n, 60, 100-4*n, 100), image.White, image.Point{}, draw.Src) // the subject moves with all
+		views, masks = append(views, newView(picture)), append(masks, mask)
+	}
+	clean := slices.Clone(masks[1].Pix)
+	draw.Draw(masks[1], image.Rect(24, 24, 54, 54), image.White, image.Point{}, draw.Src) // appears
+	draw.Draw(masks[1], image.Rect(70, 70, 90, 90), image.Black, image.Point{}, draw.Src) // is missing
+	if was := change(masks[1].Pix, clean); was < 5 {
+		t.Fatalf("only %.2f was changed", was)
+	}
+	s := steady{grid: image.Pt(160, 160), side: motionSide}
+	s.outvote(masks[1], masks[0], masks[2], newMotion(views[0], views[1]), newMotion(views[2], views[1]))
+	if left := change(masks[1].Pix, clean); left > 0.5 {
+		t.Errorf("%.2f of 255 is left of it", left)
+	}
+}
+
 // TestSteady smooths masks that flicker over a picture that does not, and follows what moves.
 func TestSteady(t *testing.T) {
 	t.Parallel()
@@ -204,7 +308,7 @@ func TestSteady(t *testing.T) {
 	for i := range moving {
 		moving[i] = 40
 	}
-	s := steady{grid: size.Max}
+	s := steady{grid: size.Max, side: blockSide}
 	var last *image.Gray
 	var before, after float64
 	var previous *image.Gray
@@ -218,7 +322,7 @@ func TestSteady(t *testing.T) {
 			moved = nil
 		}
 		out := &image.Gray{Pix: slices.Clone(m.Pix), Stride: m.Stride, Rect: m.Rect}
-		s.next(out, moved)
+		s.next(out, moved, nil)
 		if n == 0 && change(out.Pix, m.Pix) != 0 {
 			t.Error("the first mask of a scene is changed")
 		}
@@ -232,7 +336,7 @@ func TestSteady(t *testing.T) {
 		t.Errorf("the mask still changes by %.1f instead of %.1f", after, before)
 	}
 	m := image.NewGray(size)
-	if s.next(m, moving); change(m.Pix, make([]byte, len(m.Pix))) > 0 {
+	if s.next(m, moving, nil); change(m.Pix, make([]byte, len(m.Pix))) > 0 {
 		t.Error("a mask trails behind what moves")
 	}
 }
@@ -259,13 +363,28 @@ func FuzzSteady(f *testing.F) {
 			t.Error("a picture is not the same as itself")
 		}
 		isCut(histogram(a), histogram(b), differ)
-		s := steady{grid: a.Rect.Max}
-		for _, moved := range [][]float32{nil, differ, differ} {
+		noise := func() *image.Gray {
 			mask := image.NewGray(a.Rect)
 			for i := range mask.Pix {
 				mask.Pix[i] = uint8(r.Uint32())
 			}
-			s.next(mask, moved)
+			return mask
+		}
+		s := steady{grid: a.Rect.Max, side: blockSide}
+		for _, moved := range [][]float32{nil, differ, differ} {
+			s.next(noise(), moved, nil)
+		}
+		va, vb := newView(a), newView(b)
+		there, back := newMotion(va, vb), newMotion(vb, va)
+		s = steady{grid: a.Rect.Max, side: motionSide}
+		for _, m := range []*motion{nil, there, back} {
+			mask := noise()
+			s.outvote(mask, noise(), noise(), there, back)
+			if m == nil {
+				s.next(mask, nil, nil)
+			} else {
+				s.next(mask, m.residual, m)
+			}
 		}
 	})
 }
