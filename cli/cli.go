@@ -36,7 +36,7 @@ type Program struct {
 // commands is the grammar of the command line.
 type commands struct {
 	Serve   ServeCmd   `cmd:"" default:"withargs" help:"Serve the HTTP API (the default)."`
-	Remove  RemoveCmd  `cmd:"" help:"Remove the background of image files."`
+	Remove  RemoveCmd  `cmd:"" help:"Remove the background of pictures, or of a video."`
 	Matte   MatteCmd   `cmd:"" help:"Find the matte of a picture whose trimap is given."`
 	Infer   InferCmd   `cmd:"" help:"Run an ONNX network on tensors in .npy files."`
 	Bench   BenchCmd   `cmd:"" help:"Measure how fast networks run."`

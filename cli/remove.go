@@ -21,9 +21,9 @@ import (
 	"cutout/pipeline"
 )
 
-// RemoveCmd removes the background of pictures. Its flags are called as the fields of the API.
+// RemoveCmd removes the background of pictures, or of a video. Its flags are called as the fields of the API.
 type RemoveCmd struct {
-	Files []string `arg:"" name:"file" help:"Pictures, folders of pictures, patterns such as 'photos/*.jpg', or - for standard input."`
+	Files []string `arg:"" name:"file" help:"Pictures, folders of pictures, patterns such as 'photos/*.jpg', or - for standard input. Or one video, for which -o names a .mov, .webm, .mp4 or .gif; it takes the mode, the subject, the matting, the background and the frames from the flags below."`
 
 	Output    string `short:"o" placeholder:"PLACE" help:"Where results go: a file, a folder, a pattern such as out/{name}.png with {name}, {ext}, {dir} and {index}, or - for standard output. Without it they go beside their pictures as NAME-cutout.png."`
 	Recursive bool   `short:"r" help:"Look into the folders inside of folders too."`
