@@ -1,11 +1,15 @@
 package video
 
 import (
+	"context"
+	"crypto/sha256"
+	"image"
 	"image/color"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"cutout/pipeline"
@@ -16,7 +20,7 @@ import (
 func TestTable(t *testing.T) {
 	long(t)
 	tl := needTools(t)
-	m := needMasker(t, pipeline.Options{})
+	m := &remembering{Masker: needMasker(t, pipeline.Options{}), masks: map[[sha256.Size]byte]*image.Gray{}}
 	shared(t, "realshort.mp4")
 	clips, err := filepath.Glob(filepath.Join("..", "..", "shared", "data", "video", "*"))
 	if err != nil {
@@ -90,6 +94,30 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: the WebM has %d bytes, the MOV %d", clip, sizes[WebM], sizes[MOV])
 		}
 	}
+}
+
+// remembering asks the network once for each picture: formats differ in what becomes of masks.
+type remembering struct {
+	Masker
+	mu    sync.Mutex
+	masks map[[sha256.Size]byte]*image.Gray
+}
+
+func (r *remembering) Look(ctx context.Context, small *image.NRGBA) (*image.Gray, error) {
+	key := sha256.Sum256(small.Pix)
+	r.mu.Lock()
+	mask := r.masks[key]
+	r.mu.Unlock()
+	if mask != nil {
+		return mask, nil
+	}
+	mask, err := r.Masker.Look(ctx, small)
+	if err == nil {
+		r.mu.Lock()
+		r.masks[key] = mask
+		r.mu.Unlock()
+	}
+	return mask, err
 }
 
 // alphaRange is the least and the most alpha of a frame.
