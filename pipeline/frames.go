@@ -99,6 +99,26 @@ func (f *Frames) lookForPeople(ctx context.Context, small *image.NRGBA) (*image.
 	return (&sight{mask: seen, part: small.Rect}).enlarged(small.Rect), nil
 }
 
+// decided is a mask with more contrast, by as much as it is in doubt, from none at sure up. A photo in doubt is looked at
+// again; of a clip the frames around have been looked at, and smoothing has their answers in the mask.
+func decided(mask *image.Gray) *image.Gray {
+	_, doubt := judge(mask)
+	share := float32(min(max(doubt/sure-1, 0), 1))
+	if share == 0 {
+		return mask
+	}
+	var table [256]uint8
+	for i := range table {
+		v := float32(i) / 255
+		table[i] = uint8(255*v + share*(float32(sharpened(v))-255*v) + 0.5)
+	}
+	out := image.NewGray(mask.Rect)
+	for i, v := range mask.Pix {
+		out.Pix[i] = table[v]
+	}
+	return out
+}
+
 // Matte brings a mask of any size to the size and the edges of a frame, as the quality asks for: 255 is subject.
 func (f *Frames) Matte(ctx context.Context, frame *image.NRGBA, mask *image.Gray) (*image.Gray, error) {
 	leave, err := f.enter(ctx)
@@ -106,6 +126,9 @@ func (f *Frames) Matte(ctx context.Context, frame *image.NRGBA, mask *image.Gray
 		return nil, err
 	}
 	defer leave()
+	if f.o.Quality != Fast && !f.people() {
+		mask = decided(mask)
+	}
 	var out *image.Gray
 	knobs := f.o.Matting
 	if f.o.Quality != Precise {
