@@ -156,8 +156,10 @@ bench-cli: build ## Time the terminal against rembg's on a folder of 100 photos 
 	@test -x $(TOOLS)/rembg/bin/rembg || { python3 -m venv $(TOOLS)/rembg && $(TOOLS)/rembg/bin/pip install -q -r bench/requirements-rembg.txt; }
 	$(TOOLS)/rembg/bin/python bench/cli.py bin/cutout weights/u2netp.onnx --photos "$(PHOTOS)"
 
-video: ## Take every clip of DATA through every format, measure flicker (needs ffmpeg; takes half an hour, CLIPS and FRAMES narrow it)
+video: ## Take every clip of DATA through every format, measure flicker, memory and speed (needs ffmpeg; takes an hour, CLIPS, FRAMES and MINUTES narrow it)
 	CUTOUT_VIDEO_TESTS=1 go test -count=1 -timeout 3h -v -run 'TestTable|TestFlicker' ./video
+	CUTOUT_VIDEO_TESTS=1 go test -count=1 -timeout 3h -v -run TestLongClip ./video
+	go test -run '^$$' -bench Clip -benchtime 1x -timeout 1h ./video
 
 settings: ## Write docs/settings.md from the flags
 	go test ./cli -run TestSettingsAreListed -update

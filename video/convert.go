@@ -599,7 +599,7 @@ func (c *conversion) write(ctx context.Context, in <-chan *frame, pool *pool) er
 
 // collectBytes is after how many bytes of frames the garbage of masks and mattes is collected. Left to itself the collector
 // lets the heap double first, most of which is frames that are used again.
-const collectBytes = 128 << 20
+const collectBytes = 48 << 20
 
 func (c *conversion) collect() int { return max(collectBytes/(4*c.size.X*c.size.Y), 1) }
 
