@@ -66,7 +66,7 @@ func ofChildren(t testing.TB) (mb int) {
 		if err != nil {
 			continue // a thread that has ended
 		}
-		for _, pid := range strings.FieldsSeq(string(pids)) {
+		for pid := range strings.FieldsSeq(string(pids)) {
 			mb += resident(t, pid, "VmRSS")
 		}
 	}
