@@ -21,8 +21,8 @@ func parse(raw string) (*url.URL, error) {
 	if raw == "" {
 		return nil, newError(BadURL, errors.New("empty URL"))
 	}
-	if len(raw) > maxURL {
-		return nil, newError(BadURL, fmt.Errorf("URL of %d bytes, at most %d are taken", len(raw), maxURL))
+	if err := tooLong(len(raw)); err != nil {
+		return nil, err
 	}
 	scheme, rest, found := strings.Cut(raw, ":")
 	scheme = strings.ToLower(scheme)
@@ -44,8 +44,24 @@ func parse(raw string) (*url.URL, error) {
 	if u.Hostname() == "" {
 		return nil, newError(BadURL, errors.New("no host"))
 	}
+	if len(u.Hostname()) > maxHost {
+		return nil, newError(BadURL, fmt.Errorf("host name of %d bytes, at most %d are taken", len(u.Hostname()), maxHost))
+	}
 	u.RawQuery, u.ForceQuery = encodeQuery(query), hasQuery && query == ""
+	if err := tooLong(len(u.String())); err != nil { // escapes are three times as long as what they stand for
+		return nil, err
+	}
 	return u, nil
+}
+
+// maxHost is the most bytes of a name in the DNS (RFC 1035, section 2.3.4).
+const maxHost = 253
+
+func tooLong(bytes int) error {
+	if bytes > maxURL {
+		return newError(BadURL, fmt.Errorf("URL of %d bytes, at most %d are taken", bytes, maxURL))
+	}
+	return nil
 }
 
 // Name returns the last path segment of a URL, percent-decoded and without control characters. It is "" where the

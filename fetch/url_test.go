@@ -47,6 +47,9 @@ func TestParse(t *testing.T) {
 		{raw: "http://a b.example/a.jpg", kind: BadURL},
 		{raw: "http://a%2eexample/a.jpg", kind: BadURL},
 		{raw: "http://a.example/" + strings.Repeat("a", maxURL), kind: BadURL},
+		{raw: "http://a.example/" + strings.Repeat("\xf8", maxURL/2), kind: BadURL}, // as long as that once it is escaped
+		{raw: "http:" + strings.Repeat("\xf8", maxHost+1), kind: BadURL},
+		{raw: "http://" + strings.Repeat("a.", maxHost/2) + "aa/", kind: BadURL},
 		{raw: "photo.jpg", kind: BadScheme},
 		{raw: "//a.example/photo.jpg", kind: BadScheme},
 		{raw: "a.example:80/photo.jpg", kind: BadScheme},
@@ -88,7 +91,7 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"http://a.example/b.jpg", "https://a.example/ä b%20%zz|?q=1 2#x", `http:\\h\p`, "http://[::1%25eth0]:80/", "http://u:p@h/",
-		"http://h?x", "http:h", "http://\u0130.example/", "\x00http://h/\x7f?\x7f",
+		"http://h?x", "http:h", "http://\u0130.example/", "\x00http://h/\x7f?\x7f", "http:" + strings.Repeat("\xf8", 4000),
 	} {
 		f.Add(s)
 	}
