@@ -72,6 +72,7 @@ func compose(frame *image.NRGBA, mask *image.Gray, c content, below ground) []by
 		}
 		return pix[:n]
 	case stencil:
+		newSpread(frame, mask).clean(frame, mask, false) // what is left at the edge is opaque
 		for i, a := range alpha {
 			p := pix[4*i : 4*i+4 : 4*i+4]
 			if a >= 128 && p[3] >= 128 {
