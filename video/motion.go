@@ -1,6 +1,9 @@
 package video
 
-import "image"
+import (
+	"image"
+	"slices"
+)
 
 // motionSide is the side, in pixels of the small picture, of the blocks whose movement is looked for. Smaller ones follow
 // outlines better and are fooled by flat places more often.
@@ -116,9 +119,13 @@ func (m *matcher) try(v vector) {
 	m.best, m.cost = v, cost
 }
 
+func newMatcher(f *field, now, before *image.Gray) *matcher {
+	return &matcher{now: now, before: before, weightOfLength: 1, every: max(f.side/4, 1)}
+}
+
 // refine fills a field from that of the picture of half the size, of whose blocks each stands for ratio in a row.
 func (f *field) refine(now, before *image.Gray, coarse *field, ratio int) {
-	m := matcher{now: now, before: before, weightOfLength: 1, every: max(f.side/4, 1)}
+	m := newMatcher(f, now, before)
 	for by := range f.h {
 		for bx := range f.w {
 			m.at(f, bx, by)
@@ -141,6 +148,37 @@ func (f *field) refine(now, before *image.Gray, coarse *field, ratio int) {
 				}
 			}
 			f.vectors[by*f.w+bx] = m.best
+		}
+	}
+}
+
+// calm gives blocks the median of the vectors around them, where that explains them nearly as well: what is flat matches
+// anywhere.
+func (f *field) calm(now, before *image.Gray) {
+	m := newMatcher(f, now, before)
+	found := slices.Clone(f.vectors)
+	var xs, ys [9]int16
+	for by := range f.h {
+		for bx := range f.w {
+			n := 0
+			for y := max(by-1, 0); y < min(by+2, f.h); y++ {
+				for x := max(bx-1, 0); x < min(bx+2, f.w); x++ {
+					xs[n], ys[n] = found[y*f.w+x].x, found[y*f.w+x].y
+					n++
+				}
+			}
+			slices.Sort(xs[:n])
+			slices.Sort(ys[:n])
+			i := by*f.w + bx
+			median := vector{xs[n/2], ys[n/2]}
+			if median == found[i] {
+				continue
+			}
+			m.at(f, bx, by)
+			m.try(found[i])
+			m.cost += m.cost/8 + m.area/2
+			m.try(median)
+			f.vectors[i] = m.best
 		}
 	}
 }
@@ -177,6 +215,7 @@ func newMotion(before, now *view) *motion {
 	}
 	half.refine(now.light[1], before.light[1], quarter, 2)
 	fine.refine(now.light[0], before.light[0], half, 1)
+	fine.calm(now.light[0], before.light[0])
 	out := &motion{w: fine.w, h: fine.h, vectors: fine.vectors, residual: make([]float32, len(fine.vectors)), still: true}
 	for by := range out.h {
 		for bx := range out.w {

@@ -151,6 +151,17 @@ func places(n, grid, side int) []place {
 	return out
 }
 
+// of is the value at a place along a row.
+func (p *place) of(row []float32) float32 { return row[p.a] + p.t*(row[p.b]-row[p.a]) }
+
+// between fills a row of blocks with the values at a place down the columns.
+func between(row, values []float32, p place) {
+	a, b := values[p.a*len(row):], values[p.b*len(row):]
+	for i := range row {
+		row[i] = a[i] + p.t*(b[i]-a[i])
+	}
+}
+
 // next takes a mask, of any size but the same for a scene, and how much each block of its picture differs from the picture
 // before, nil where a scene begins. With the movement of a picture as large as the mask, what is remembered moves along, and
 // the differences are those that are left. It changes the mask.
@@ -185,18 +196,14 @@ func (s *steady) next(mask *image.Gray, moved []float32, m *motion) {
 	bw := (s.grid.X + s.side - 1) / s.side
 	line := make([]float32, bw)
 	for y, r := range rows {
-		// Between the middles of the blocks weights are interpolated: steps would show.
-		for i := range line {
-			line[i] = weights[r.a*bw+i] + r.t*(weights[r.b*bw+i]-weights[r.a*bw+i])
-		}
+		between(line, weights, r) // steps from block to block would show
 		row, old := mask.Pix[y*mask.Stride:][:size.X], s.mask[y*size.X:][:size.X]
 		for x, v := range row {
 			d := float32(v) - old[x]
 			if d == 0 {
 				continue
 			}
-			c := &s.cols[x]
-			old[x] += d * (line[c.a] + c.t*(line[c.b]-line[c.a]))
+			old[x] += d * s.cols[x].of(line)
 			if d > -0.5 && d < 0.5 {
 				old[x] = float32(v) // near enough to be there
 			}
@@ -274,12 +281,14 @@ func (s *steady) outvote(mask, before, after *image.Gray, from, to *motion) {
 		s.off[i] = max(min(a, b), min(max(a, b), float32(v))) - float32(v)
 	}
 	s.believe(from, to)
-	for y := range size.Y {
+	cols, rows := places(size.X, size.X, s.side), places(size.Y, size.Y, s.side)
+	line := make([]float32, from.w)
+	for y, r := range rows {
+		between(line, wf, r)
 		row, off := mask.Pix[y*mask.Stride:][:size.X], s.off[y*size.X:][:size.X]
 		for x, d := range off {
 			if d != 0 {
-				trust := wf[y/s.side*from.w+x/s.side]
-				row[x] = uint8(float32(row[x]) + trust*d + 0.5)
+				row[x] = uint8(float32(row[x]) + cols[x].of(line)*d + 0.5)
 			}
 		}
 	}
