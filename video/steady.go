@@ -112,20 +112,26 @@ const (
 	quietShare  = 0.3  // share of the blocks that are taken for still, which tell how much noise there is,
 	mostNoise   = 4.0  // as far as it is believed to be noise
 	noiseSpread = 1.6  // how much more the noise of a block can be than that
+
+	leastDoubt  = 0.05 // of a mask, below which none is surer than another
+	doubtWeight = 0.3  // of a new mask's doubt in that of those before it
+	leastFaith  = 0.5  // what doubt takes from a mask's weight at the most,
+	mostFaith   = 2    // and adds to it
 )
 
 // steady smooths masks in time: an average that forgets fast where the picture moves and slowly where it stands still, which
 // is where flicker shows. It starts anew after a cut.
 type steady struct {
-	grid image.Point // size of the pictures that are compared
-	side int         // of their blocks
-	mask []float32
-	size image.Point
-	cols []place
-	past []float32   // scratch: what was remembered, before it was moved,
-	seen *image.Gray // the mask before it is changed,
-	off  []float32   // by how much something else differs from it,
-	core []float32   // and as much of that as is beyond doubt
+	grid  image.Point // size of the pictures that are compared
+	side  int         // of their blocks
+	mask  []float32
+	size  image.Point
+	doubt float32 // of the masks so far
+	cols  []place
+	past  []float32   // scratch: what was remembered, before it was moved,
+	seen  *image.Gray // the mask before it is changed,
+	off   []float32   // by how much something else differs from it,
+	core  []float32   // and as much of that as is beyond doubt
 }
 
 // place is the two blocks whose middles a row or column lies between, and how far it is from the first of them.
@@ -174,6 +180,7 @@ func (s *steady) next(mask *image.Gray, moved []float32, m *motion) {
 		for i, v := range mask.Pix {
 			s.mask[i] = float32(v)
 		}
+		s.doubt = doubtOf(mask)
 		return
 	}
 	if size != s.grid || m != nil && m.still {
@@ -191,12 +198,21 @@ func (s *steady) next(mask *image.Gray, moved []float32, m *motion) {
 			s.mask[i] = float32(s.seen.Pix[i]) + v
 		}
 	}
+	faith := float32(1)
+	if size == s.grid { // the network's: one that is surer than those before it counts for more, one that is in doubt for less
+		doubt := doubtOf(mask)
+		faith = min(max((s.doubt+leastDoubt)/(doubt+leastDoubt), leastFaith), mostFaith)
+		s.doubt += doubtWeight * (doubt - s.doubt)
+	}
 	weights := weigh(moved, s.grid, s.side)
 	rows := places(size.Y, s.grid.Y, s.side)
 	bw := (s.grid.X + s.side - 1) / s.side
 	line := make([]float32, bw)
 	for y, r := range rows {
 		between(line, weights, r) // steps from block to block would show
+		for i := range line {
+			line[i] = min(line[i]*faith, 1)
+		}
 		row, old := mask.Pix[y*mask.Stride:][:size.X], s.mask[y*size.X:][:size.X]
 		for x, v := range row {
 			d := float32(v) - old[x]
@@ -325,4 +341,19 @@ func weigh(moved []float32, size image.Point, side int) []float32 {
 		}
 	}
 	return weights
+}
+
+// doubtOf is how much of a mask is neither black nor white: 0 where all is, 1 where there is next to nothing.
+func doubtOf(mask *image.Gray) float32 {
+	const next = 0.001 // of the picture
+	var sum, grey float32
+	for _, v := range mask.Pix {
+		a := float32(v) / 255
+		sum += a
+		grey += 4 * a * (1 - a)
+	}
+	if sum < next*float32(len(mask.Pix)) {
+		return 1
+	}
+	return grey / sum
 }

@@ -85,8 +85,8 @@ func TestFlickerWhereItIsStill(t *testing.T) {
 	const frames = 60
 	for _, tc := range []struct {
 		clip string
-		most float64 // share of the flicker that may be left; where people sway there is not much of it
-	}{{"cockatoo.mp4", 0.5}, {"bottle-detection.mp4", 0.5}, {"person_asl_yes.mkv", 0.6}, {"person_asl_walk.mkv", 0.6}} {
+		most float64 // share of the flicker that may be left; where nothing but a little of the picture stands still, or people sway, more is movement
+	}{{"cockatoo.mp4", 0.6}, {"bottle-detection.mp4", 0.5}, {"person_asl_yes.mkv", 0.6}, {"person_asl_walk.mkv", 0.6}} {
 		clip := tc.clip
 		path := shared(t, clip)
 		var pictures []*image.NRGBA
