@@ -92,9 +92,11 @@ var aacKeeps = []string{"aac"}
 var specs = map[Format]spec{
 	MOV: {
 		extension: ".mov", media: "video/quicktime", raw: "rgba", segment: "mov", suffix: ".mov", muxer: "mov", fastStart: true,
+		// A fixed quantiser spares the search for one that meets a rate, which is most of the encoder's work. What 2 loses is
+		// below the rounding of the 8 bits that frames have; docs/video.md has the figures.
 		encode: slices.Concat([]string{
 			"-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd,format=yuva444p10le," + tagged,
-			"-c:v", "prores_ks", "-profile:v", "4444", "-alpha_bits", "8", "-vendor", "apl0",
+			"-c:v", "prores_ks", "-profile:v", "4444", "-alpha_bits", "8", "-q:v", "2", "-vendor", "apl0",
 		}, bt709),
 		sound: "aac", keep: []string{"aac", "alac", "mp3", "pcm_s16le", "pcm_s24le", "pcm_s16be", "pcm_s24be"}, content: transparent,
 	},
