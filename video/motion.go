@@ -2,6 +2,7 @@ package video
 
 import (
 	"image"
+	"math"
 	"slices"
 )
 
@@ -94,7 +95,7 @@ type matcher struct {
 func (m *matcher) at(f *field, bx, by int) {
 	m.window = image.Rect(bx*f.side-f.side/2, by*f.side-f.side/2, (bx+1)*f.side+f.side/2, (by+1)*f.side+f.side/2).Intersect(m.now.Rect)
 	m.area = m.window.Dx() * ((m.window.Dy() + m.every - 1) / m.every)
-	m.cost = int(^uint(0) >> 1)
+	m.cost = math.MaxInt
 }
 
 // try looks at one vector.

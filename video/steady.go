@@ -330,17 +330,21 @@ func weigh(moved []float32, size image.Point, side int) []float32 {
 	weights := make([]float32, len(moved))
 	for by := range bh {
 		for bx := range bw {
-			var most float32
-			for y := max(by-1, 0); y < min(by+2, bh); y++ {
-				for x := max(bx-1, 0); x < min(bx+2, bw); x++ {
-					most = max(most, moved[y*bw+x])
-				}
-			}
-			t := min(max((most-still)/movedBlock, 0), 1)
+			t := min(max((mostAround(moved, bw, bh, bx, by)-still)/movedBlock, 0), 1)
 			weights[by*bw+bx] = stillWeight + t*(1-stillWeight)
 		}
 	}
 	return weights
+}
+
+// mostAround is the most of the values of a block and of those beside it.
+func mostAround(values []float32, bw, bh, bx, by int) (most float32) {
+	for y := max(by-1, 0); y < min(by+2, bh); y++ {
+		for x := max(bx-1, 0); x < min(bx+2, bw); x++ {
+			most = max(most, values[y*bw+x])
+		}
+	}
+	return most
 }
 
 // doubtOf is how much of a mask is neither black nor white: 0 where all is, 1 where there is next to nothing.

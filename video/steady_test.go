@@ -139,12 +139,7 @@ func stillFlicker(pictures []*image.NRGBA, mattes [][]byte) (mean, share float64
 		moved := blocks(pictures[n-1], pictures[n])
 		for by := range bh {
 			for bx := range bw {
-				var most float32
-				for y := max(by-1, 0); y < min(by+2, bh); y++ {
-					for x := max(bx-1, 0); x < min(bx+2, bw); x++ {
-						most = max(most, moved[y*bw+x])
-					}
-				}
+				most := mostAround(moved, bw, bh, bx, by)
 				for y := by * blockSide; y < min((by+1)*blockSide, h); y++ {
 					for x := bx * blockSide; x < min((bx+1)*blockSide, w); x++ {
 						all++
